@@ -1,0 +1,84 @@
+# Every target works from a fresh clone: `make quickstart` sets up first what it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Where pip also looks for torch; the CPU wheels are a tenth of the size:
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+# SIZE=tiny shows in a minute that everything works. The README test reads these lines too.
+SIZE ?= full
+TINY_collect = scenario=genomics_tiny collector.runs=2
+TINY_train = algo.n_steps=300
+TINY_leaderboard = suite=quick
+
+ifneq ($(SIZE),full)
+ifneq ($(SIZE),tiny)
+$(error SIZE is '$(SIZE)'; choose from: full, tiny)
+endif
+endif
+tiny = $(if $(filter tiny,$(SIZE)),$(TINY_$(1)))
+
+.PHONY: help setup quickstart test check lint bench clean
+
+help: ## show this list
+	@echo "make <target> [PYTHON=python3.12] [SIZE=tiny] [TORCH_INDEX=<url>]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(READY) ## install everything into .venv, at the versions of constraints.txt
+	@echo "==> setup: ready, use $(BIN)/toolkit or: source $(BIN)/activate"
+
+$(READY): pyproject.toml constraints.txt
+	@rm -f $@
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+	  echo "setup: Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1 | head -1); try: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  echo "==> setup: creating $(VENV) with $$($(PYTHON) --version)"; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@echo "==> setup: installing the toolkit and its dependencies (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[ray,dev]'
+	@touch $@
+
+quickstart: $(READY) ## record, learn, compare: the whole way once (SIZE=tiny for a first look)
+	@echo "==> quickstart 1/3: record what Ray does under known schedulers"
+	$(BIN)/toolkit collect $(call tiny,collect)
+	@echo "==> quickstart 2/3: learn a policy from the record"
+	$(BIN)/toolkit train +algo=cql $(call tiny,train)
+	@echo "==> quickstart 3/3: compare it with the heuristics"
+	$(BIN)/toolkit leaderboard $(call tiny,leaderboard)
+
+test: $(READY) ## the tests that take seconds
+	@echo "==> test: everything but the slow tests and the promises of the README"
+	$(BIN)/python -m pytest -m "not slow and not check"
+
+check: $(READY) ## the README's commands, the quick suites, an installed wheel
+	@echo "==> check: README at tiny size, quick suites, wheel in a venv of its own"
+	$(BIN)/python -m pytest -m check
+
+lint: $(READY) ## ruff and mypy
+	@echo "==> lint: ruff check"
+	$(BIN)/ruff check .
+	@echo "==> lint: ruff format"
+	$(BIN)/ruff format --check .
+	@echo "==> lint: mypy"
+	$(BIN)/mypy
+
+bench: $(READY) ## speed of the hot paths
+	@echo "==> bench"
+	$(BIN)/python tests/bench.py
+
+clean: ## remove caches and build outputs; keeps .venv and everything you made
+	@echo "==> clean"
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

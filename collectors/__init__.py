@@ -1,0 +1,1 @@
+"""Traces in: one source per file."""

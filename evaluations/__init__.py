@@ -1,0 +1,1 @@
+"""Policies judged: suites, metrics, paired cells."""

@@ -1,0 +1,1 @@
+"""Evaluations compared: statistics, rendering, the board."""

@@ -1,0 +1,125 @@
+"""Who may import whom, and what nobody may do: read from the sources, never run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MAY_IMPORT = {
+    "toolkit": set(),
+    "collectors": {"toolkit"},
+    "evaluations": {"toolkit"},
+    "leaderboard": {"toolkit", "evaluations"},
+}
+BODIES = (
+    "collectors/collect.py",
+    "toolkit/simulator/calibrate.py",
+    "toolkit/data/build.py",
+    "toolkit/learning/train.py",
+    "evaluations/evaluate.py",
+    "leaderboard/leaderboard.py",
+    "toolkit/listing.py",
+)
+"""The functions behind the commands: the last place that sees a DictConfig."""
+
+ONLY_IN = {
+    "mlflow": ("toolkit/tracking.py",),
+    "d3rlpy": ("toolkit/learning/*.py", "toolkit/data/buffer.py"),
+    "numba": (
+        "toolkit/simulator/*.py",
+        "toolkit/decision.py",
+        "collectors/genomics*.py",
+        "collectors/fastq.py",
+    ),
+    "ray": ("collectors/ray.py",),
+    "hydra": ("toolkit/cli.py", "toolkit/mistakes.py", *BODIES),
+    "omegaconf": ("toolkit/cli.py", "toolkit/mistakes.py", *BODIES),
+    "pickle": (),
+    "cloudpickle": (),
+    "joblib": (),
+}
+FORBIDDEN_CALLS = ("eval", "exec", "torch.load", "os.system")
+SAYS_NOTHING = ("utils", "util", "common", "base", "manager", "helpers", "misc")
+
+SOURCES = sorted(p.relative_to(ROOT) for room in MAY_IMPORT for p in (ROOT / room).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names that a file imports, anywhere in it."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write the import in full"
+            yield node.module or ""
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), str(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_rooms_import_only_what_they_may(path: Path) -> None:
+    room = path.parts[0]
+    met = {name.partition(".")[0] for name in imports(path)} & MAY_IMPORT.keys()
+    assert met <= MAY_IMPORT[room] | {room}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_engines_stay_in_their_files(path: Path) -> None:
+    for name in imports(path):
+        places = ONLY_IN.get(name.partition(".")[0])
+        if places is not None:
+            assert any(fnmatch(path.as_posix(), place) for place in places), (
+                f"{path} imports {name}; only {', '.join(places) or 'nobody'} may"
+            )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_nothing_runs_what_it_reads(path: Path) -> None:
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in FORBIDDEN_CALLS, f"{path}:{node.lineno}: {name}"
+            for word in node.keywords:
+                truth = isinstance(word.value, ast.Constant) and word.value.value is True
+                assert not (word.arg == "shell" and truth), f"{path}:{node.lineno}: shell=True"
+
+
+def test_rooms_have_no_import_cycle() -> None:
+    graph: dict[str, set[str]] = {room: set() for room in MAY_IMPORT}
+    for path in SOURCES:
+        met = {name.partition(".")[0] for name in imports(path)} & MAY_IMPORT.keys()
+        graph[path.parts[0]] |= met - {path.parts[0]}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("folder", ["datasets", "conf"])
+def test_values_and_data_hold_no_code(folder: str) -> None:
+    store = ROOT / "datasets" / "store"
+    found = [p for p in (ROOT / folder).rglob("*.py") if not p.is_relative_to(store)]
+    assert not found
+
+
+def test_tests_are_no_package() -> None:
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_names_say_something(path: Path) -> None:
+    assert path.stem not in SAYS_NOTHING
+
+
+def test_every_package_is_shipped() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = set(project["tool"]["setuptools"]["packages"]) - {"toolkit.conf"}
+    assert listed == {".".join(path.parent.parts) for path in SOURCES}

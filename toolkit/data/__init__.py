@@ -1,0 +1,1 @@
+"""Transition datasets: schema, card, reconstruction from traces, buffer."""

@@ -1,0 +1,1 @@
+"""Learners: one algorithm per file, over one candidate-scoring network."""

@@ -1,0 +1,1 @@
+"""Scheduling policies: one heuristic per file, and the learned one."""

@@ -1,0 +1,1 @@
+"""The calibrated replay simulator: state, kernel, durations, calibration."""

@@ -1,0 +1,191 @@
+"""The recorded clock: a trace replayed exactly as it happened (factual replay)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from toolkit.cluster import Cluster
+from toolkit.decision import Decision
+from toolkit.errors import ConfigError, CorruptError
+from toolkit.live import Chooser, Outcome
+from toolkit.scenario import Pipelines
+from toolkit.simulator.durations import Observations
+from toolkit.simulator.state import ARRIVED, FINISHED, STARTED, State, apply_event, initial, pass_time
+from toolkit.trace import FEATURE, Trace
+from toolkit.workload import Estimates, Floats, Workload
+
+
+def scenario_of(trace: Trace) -> Pipelines:
+    """Return the scenario under which a trace was recorded."""
+    return Pipelines.from_dict(trace.provenance["scenario"])
+
+
+def estimates_of(provenance: Mapping[str, Any]) -> Estimates:
+    """Return what the recording's policies were told about durations."""
+    e = provenance["estimates"]
+    return Estimates(
+        intercept=np.array(e["intercept"]), exponent=np.array(e["exponent"]), unit=float(e["unit"])
+    )
+
+
+def workload_of(trace: Trace, run: int) -> Workload:
+    """Return the workload of a recorded run: its true jobs, features and arrivals."""
+    scenario = scenario_of(trace)
+    jobs = trace.of("jobs", run).sort_by("job")
+    features = np.stack(
+        [jobs[FEATURE + f.name].to_numpy() for f in scenario.features], axis=1
+    )
+    seed = next(int(r["seed"]) for r in trace.runs() if r["run"] == run)
+    nodes = trace.of("nodes", run).sort_by("node").to_pylist()
+    return scenario.instances(
+        features,
+        jobs["arrived_at"].to_numpy(),
+        seed,
+        estimates=estimates_of(trace.provenance),
+        cluster=Cluster.from_rows(nodes),
+    )
+
+
+def observations_of(trace: Trace, run: int) -> Observations:
+    """Return the successful task executions of a run."""
+    scenario = scenario_of(trace)
+    tasks = trace.of("tasks", run)
+    tasks = tasks.filter(pc.equal(tasks["status"], "done"))
+    jobs = trace.of("jobs", run).sort_by("job")
+    features = np.stack([jobs[FEATURE + f.name].to_numpy() for f in scenario.features], axis=1)
+    names = [f.name for f in scenario.features]
+    sizes = np.prod(features[:, [names.index(n) for n in scenario.size]], axis=1)
+    index = {t: i for i, t in enumerate(scenario.types)}
+    job = tasks["job"].to_numpy()
+    return Observations(
+        type_of=np.array([index[t] for t in tasks["type"].to_pylist()], dtype=np.int64),
+        profile=tasks["profile"].to_numpy().astype(np.int64),
+        features=features[job],
+        sizes=sizes[job],
+        seconds=np.maximum(
+            tasks["finished_at"].to_numpy() - tasks["started_at"].to_numpy(), 1e-6
+        ),
+    )
+
+
+class Recorded:
+    """An :class:`~toolkit.live.Engine` that repeats the events of a recorded run.
+
+    Args:
+        trace: The trace.
+        run: Which of its runs; one whose decisions were recorded.
+    """
+
+    def __init__(self, trace: Trace, run: int) -> None:
+        jobs = trace.of("jobs", run).sort_by("job")
+        tasks = trace.of("tasks", run).sort_by([("task", "ascending"), ("attempt", "ascending")])
+        decisions = trace.of("decisions", run).sort_by("decision")
+        if len(decisions) == 0:
+            raise ConfigError(f"run {run} of the trace has no decisions to replay")
+        if len(np.unique(tasks["task"].to_numpy())) != len(tasks):
+            raise CorruptError(f"run {run} has tasks with several attempts; it cannot be replayed")
+        self._tasks, self._jobs = tasks, jobs
+        events = [
+            (_times(jobs["arrived_seen"]), ARRIVED),
+            (_times(tasks["started_seen"]), STARTED),
+            (_times(tasks["finished_seen"]), FINISHED),
+        ]
+        seen = np.concatenate([times for times, _ in events])
+        kinds = np.concatenate([np.full(len(times), k) for times, k in events])
+        subjects = np.concatenate([np.arange(len(times)) for times, _ in events])
+        known = ~np.isnan(seen)
+        order = np.lexsort((subjects, kinds, seen))
+        order = order[known[order]]
+        self._seen, self._kinds, self._subjects = seen[order], kinds[order], subjects[order]
+        epochs = decisions["epoch"].to_numpy()
+        self._epoch_at = decisions["at"].to_numpy()[np.unique(epochs, return_index=True)[1]]
+        self._next = 0
+        self._epoch = 0
+        self._workload: Workload | None = None
+
+    def start(self, workload: Workload) -> State:
+        """Begin again at the first event."""
+        self._workload = workload
+        self._next = self._epoch = 0
+        return initial(workload)
+
+    def advance(self, state: State, until: float) -> State:
+        """Apply what was seen before the next recorded decision; ``until`` is not consulted."""
+        if self._workload is None:
+            raise ConfigError("the recorded engine was not started; call start(workload) first")
+        after, w = state.copy(), self._workload.arrays
+        self._epoch += 1
+        last = self._epoch >= len(self._epoch_at)
+        boundary = np.inf if last else float(self._epoch_at[self._epoch])
+        while self._next < len(self._seen) and self._seen[self._next] <= boundary:
+            i = self._next
+            apply_event(after, w, self._kinds[i], self._subjects[i], self._seen[i])
+            self._next += 1
+        if not last:
+            pass_time(after, w, boundary)
+        elif not after.done:
+            # The recording was cut here: let the clock leave any horizon behind.
+            after.time[0] = np.inf
+        return after
+
+    def outcome(self) -> Outcome:
+        """Return what was recorded."""
+        return Outcome(
+            ready=_times(self._tasks["ready_at"]),
+            started=_times(self._tasks["started_at"]),
+            finished=_times(self._tasks["finished_at"]),
+            profile=self._tasks["profile"].to_numpy().astype(np.int64),
+            node=self._tasks["node"].to_numpy().astype(np.int64),
+            arrived=_times(self._jobs["arrived_at"]),
+            completed=_times(self._jobs["finished_at"]),
+        )
+
+
+class Forced:
+    """Answers every decision with what was recorded, in order.
+
+    Past the end of the record the last choice of each agent stands, with no propensity.
+
+    Args:
+        trace: The trace.
+        run: Which of its runs.
+    """
+
+    def __init__(self, trace: Trace, run: int) -> None:
+        rows = trace.of("decisions", run).sort_by("decision")
+        self._actions = rows["action"].to_pylist()
+        self._propensities = rows["propensity"].to_pylist()
+        self._agents = rows["agent"].to_pylist()
+        self._digests = rows["digest"].to_pylist()
+        self._next = 0
+        self._last: dict[str, int] = {}
+        self.same = 0
+        """Decisions so far whose features equal, bit by bit, what the policy was shown."""
+
+    @property
+    def chooser(self) -> Chooser:
+        """The function that the rollout loop asks."""
+        return self._choose
+
+    def _choose(self, decision: Decision) -> tuple[int, float | None]:
+        i = self._next
+        self._next += 1
+        if i >= len(self._actions):
+            return self._last[decision.agent], None
+        if self._agents[i] != decision.agent:
+            raise CorruptError(
+                f"decision {i} was recorded for {self._agents[i]!r} but the replay asks "
+                f"{decision.agent!r}: the trace does not fit its scenario"
+            )
+        if self._digests[i] == decision.digest():
+            self.same += 1
+        self._last[decision.agent] = self._actions[i]
+        return self._actions[i], self._propensities[i]
+
+
+def _times(column: Any) -> Floats:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
