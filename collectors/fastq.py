@@ -405,7 +405,10 @@ def _write(path: Path, reads: Reads, genome: np.ndarray) -> None:
     array = io.BytesIO()
     np.save(array, genome, allow_pickle=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = ((reference_path(path), array.getvalue()), (path, gzip.compress(text, 1, mtime=0)))
+    whole = (
+        (reference_path(path), array.getvalue()),
+        (path, gzip.compress(text.tobytes(), 1, mtime=0)),
+    )
     for target, data in whole:
         aside = target.with_name(f".{target.name}.{os.getpid()}")
         aside.write_bytes(data)

@@ -17,9 +17,10 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
@@ -43,11 +44,11 @@ MIN_MEMORY = 1 << 20
 _LOG = logging.getLogger(__name__)
 _ERROR = np.minimum(10.0 ** (np.arange(128) / -10), 0.75)  # a blind guess errs in 3 of 4
 _ADAPTER = fastq.code(fastq.ADAPTER)
-_DUST_WINDOW = 24
+_DUST_WINDOW = 16
 _MAX_ERROR, _MAX_UNKNOWN, _MAX_DUST = 0.25, 0.1, 6.0
 _TRIM_QUALITY, _ADAPTER_ERRORS, _OVERLAP, _SHORTEST = 8, 0.15, 4, 30
 _SLOT_BYTES = 16
-_LOAD = 0.4
+_LOAD, _FULL_LOAD, _FEW_PASSES = 0.4, 0.5, 16
 _PART_BYTES = 512 << 10
 _SAMPLED = 64
 _FAN_IN = 2
@@ -144,18 +145,19 @@ def plan_kmer(
 
     Args:
         distinct: Estimated distinct k-mers.
-        reads_bytes: Reads held meanwhile.
+        reads_bytes: Size of the reads; up to an eighth of the budget is kept for those in view.
         threads: Each owns an equal number of the parts of the table.
-        memory: Budget in bytes for reads, buffers and table. A quarter of it goes to the
-            table even where the reads alone fill it.
+        memory: Budget in bytes for reads in view, buffers (a quarter) and table.
 
     Returns:
         Passes, parts of the table, slots of a part, and entries of each of the ``threads *
         parts`` buffers. A part fits a core's cache.
     """
     buffers = memory // 4
-    table = max(memory - reads_bytes - buffers, memory // 4)
-    need = distinct / _LOAD * _SLOT_BYTES
+    table = memory - buffers - min(reads_bytes, memory // 8)
+    # Beyond some passes a fuller table, which probes longer, costs less than another pass.
+    load = min(max(distinct * _SLOT_BYTES / (_FEW_PASSES * table), _LOAD), _FULL_LOAD)
+    need = distinct / load * _SLOT_BYTES
     passes = max(1, math.ceil(need / table))
     parts = threads * max(1, math.ceil(need / passes / threads / _PART_BYTES))
     slots = math.ceil(1.05 * need / _SLOT_BYTES / passes / parts) + 256
@@ -341,7 +343,7 @@ PROCESSES: dict[str, Callable[..., Arrays]] = {
 }
 
 
-def run(process: str, inputs: tuple, *, threads: int, memory: int) -> Arrays:
+def run(process: str, inputs: tuple[Any, ...], *, threads: int, memory: int) -> Arrays:
     """Run one process.
 
     Args:
@@ -382,17 +384,18 @@ def _load_reference(path: Path) -> np.ndarray:
             f"there is no reference at {path}", hint="make the sample anew with its reference"
         )
     try:
-        genome = np.load(path, allow_pickle=False)
+        genome: Any = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as e:
         raise CorruptError(
             f"{path.name} is not an array file ({e})", hint="make the sample anew"
         ) from e
-    if genome.dtype != np.uint8 or genome.ndim != 1 or genome.size < 100 or genome.max() > 3:
+    whole = isinstance(genome, np.ndarray) and genome.dtype == np.uint8 and genome.ndim == 1
+    if not whole or genome.size < 100 or genome.max() > 3:
         raise CorruptError(
             f"{path.name} holds no reference; at least 100 codes 0..3 were expected",
             hint="make the sample anew",
         )
-    return genome
+    return cast(np.ndarray, genome)
 
 
 def _frozen(arrays: Mapping[str, np.ndarray], *names: str) -> list[np.ndarray]:
@@ -439,7 +442,8 @@ def _count(
     spectra = np.zeros((threads, len(kernels.KS), 256), np.int64)
     # One for each thread, since the k-mers of a read belong to parts of different threads.
     solid = np.zeros((threads, rows, len(kernels.KS)), np.int32)
-    edges = np.linspace(0, rows, threads + 1).astype(int).tolist()
+    edges: list[int] = np.linspace(0, rows, threads + 1).astype(int).tolist()
+    used, limit = np.zeros(parts, np.int64), int(0.95 * slots)
     with ThreadPoolExecutor(threads) as team:
 
         def each(work: Callable[[int], T]) -> list[T]:
@@ -447,34 +451,37 @@ def _count(
 
         def sweep(turn: int, work: Callable[[int], bool | None]) -> bool:
             """Scatter all reads, a buffer at a time, and let the owners work on each."""
+
+            def send(t: int) -> int:
+                part = (keys[t], origin[t], fills[t])
+                return int(
+                    kernels.scatter(bases, lengths, at[t], edges[t + 1], turn, passes, *part)
+                )
+
             at = edges[:-1]
             while at != edges[1:]:
-                span = list(zip(at, edges[1:], strict=True))
-                at = each(
-                    lambda t, span=span: kernels.scatter(
-                        bases, lengths, *span[t], turn, passes, keys[t], origin[t], fills[t]
-                    )
-                )
+                at = each(send)
                 if False in each(work):
                     return False
             return True
 
+        def insert(t: int) -> bool:
+            return bool(kernels.insert(keys, fills, tables, used, limit, t, threads))
+
+        def support(t: int) -> None:
+            kernels.support(keys, origin, fills, tables, t, threads, solid[t])
+
+        def tally(t: int) -> None:
+            kernels.tally(tables, t, threads, spectra[t])
+
         for turn in range(passes):
             if turn:
                 tables.fill(0)
-            used = np.zeros(parts, np.int64)
-            if not sweep(
-                turn,
-                lambda t, used=used: kernels.insert(
-                    keys, fills, tables, used, int(0.9 * slots), t, threads
-                ),
-            ):
+                used.fill(0)
+            if not sweep(turn, insert):
                 return None
-            sweep(
-                turn,
-                lambda t: kernels.support(keys, origin, fills, tables, t, threads, solid[t]),
-            )
-            each(lambda t: kernels.tally(tables, t, threads, spectra[t]))
+            sweep(turn, support)
+            each(tally)
     return {"spectrum": spectra.sum(axis=0), "solid": solid.sum(axis=0, dtype=np.int32)}
 
 
@@ -493,7 +500,8 @@ def _external_sort(
         emit: Takes the sorted records, block by block.
     """
     run, scratch = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
+    with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as other:
+        source, target = cast(BinaryIO, one), cast(BinaryIO, other)
         runs: list[int] = []
         at = 0
         while at < rows:
@@ -502,7 +510,7 @@ def _external_sort(
             if at >= rows and not runs:
                 emit(run[:found])
                 return
-            source.write(run[:found])
+            _append(source, run[:found])
             runs.append(found)
         del run, scratch
         while len(runs) > _FAN_IN:
@@ -510,14 +518,18 @@ def _external_sort(
             groups = [runs[i : i + _FAN_IN] for i in range(0, len(runs), _FAN_IN)]
             runs, begin = [sum(group) for group in groups], 0
             for group, total in zip(groups, runs, strict=True):
-                _merge_runs(source, begin, group, 2 * room, target.write)
+                _merge_runs(source, begin, group, 2 * room, partial(_append, target))
                 begin += total
             source, target = target, source
         _merge_runs(source, 0, runs, 2 * room, emit)
 
 
+def _append(file: BinaryIO, records: np.ndarray) -> None:
+    file.write(records.data)
+
+
 def _merge_runs(
-    file: IO[bytes], begin: int, runs: list[int], room: int, emit: Callable[[np.ndarray], object]
+    file: BinaryIO, begin: int, runs: list[int], room: int, emit: Callable[[np.ndarray], object]
 ) -> None:
     """Merge sorted runs that follow one another in ``file`` from record ``begin`` on.
 
@@ -536,8 +548,9 @@ def _merge_runs(
     while True:
         for b in np.flatnonzero((at == held) & (left > 0)):
             file.seek(8 * int(ahead[b]))
-            held[b] = file.readinto(blocks[b, : left[b]]) // 8
-            at[b] = 0
+            block = np.frombuffer(file.read(8 * min(int(left[b]), blocks.shape[1])), np.uint64)
+            blocks[b, : block.size] = block
+            at[b], held[b] = 0, block.size
             left[b] -= held[b]
             ahead[b] += held[b]
         found = kernels.merge_blocks(blocks, at, held, left > 0, out)

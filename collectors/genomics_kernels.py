@@ -289,7 +289,7 @@ def insert(
                         table[s, 0] = key
                         used[part] += 1
                         break
-                    s = s + 1 if s + 1 < slots else 0
+                    s = s + 1 if s + 1 < slots else np.int64(0)
                 table[s, 1] += _U(1)
     return True
 
@@ -323,7 +323,7 @@ def support(
                 key = keys[sender, part, i]
                 s = np.int64(((_mix(key) & _U(0xFFFFFFFF)) * _U(slots)) >> _U(32))
                 while table[s, 0] != key:
-                    s = s + 1 if s + 1 < slots else 0
+                    s = s + 1 if s + 1 < slots else np.int64(0)
                 which = np.int64((key - _U(1)) >> _U(62))
                 solid[rows[sender, part, i], which] += table[s, 1] > _U(1)
 
@@ -352,7 +352,7 @@ def seed_codes(genome: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _first(codes: np.ndarray, word: int) -> int:
+def _first(codes: np.ndarray, word: np.uint32) -> int:
     """Return the first index of the sorted ``codes`` not below ``word``."""
     a, b = 0, codes.size
     while a < b:
@@ -612,13 +612,15 @@ def sort_run(run: np.ndarray, scratch: np.ndarray) -> None:
         starts[:] = 0
         for i in range(a.size):
             starts[np.int64((a[i] >> shift) & _U(255))] += 1
-        total = 0
+        total = np.int64(0)
         for d in range(256):
-            starts[d], total = total, total + starts[d]
+            here = starts[d]
+            starts[d] = total
+            total += here
         for i in range(a.size):
-            d = np.int64((a[i] >> shift) & _U(255))
-            b[starts[d]] = a[i]
-            starts[d] += 1
+            digit = np.int64((a[i] >> shift) & _U(255))
+            b[starts[digit]] = a[i]
+            starts[digit] += 1
         a, b = b, a
         moves += 1
     if moves % 2:

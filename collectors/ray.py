@@ -36,6 +36,7 @@ from toolkit.scenario import MIB, Pipelines
 from toolkit.seeding import generator
 from toolkit.simulator.durations import Observations, estimate
 from toolkit.simulator.kernel import first_fit
+from toolkit.simulator.recorded import estimates_of
 from toolkit.simulator.state import (
     ARRIVED,
     FINISHED,
@@ -48,7 +49,7 @@ from toolkit.simulator.state import (
 )
 from toolkit.store import fingerprint
 from toolkit.trace import FEATURE, Trace
-from toolkit.workload import Estimates, Floats, Workload
+from toolkit.workload import Workload
 
 _WORKER_MEMORY = 350 * MIB
 _BASE_MEMORY = 700 * MIB
@@ -68,6 +69,8 @@ class RayCollector:
         runs: Episodes to record.
         behaviours: Names of the behaviour policies, taken in turn; ``name~0.3`` explores with
             probability 0.3.
+        paired: Give each behaviour policy the same workloads, so that they can be compared;
+            else every run has a workload of its own.
         sweep: Quantiles of the job size at which the sweep measures.
         fastq: A user's own FASTQ file, of which 10 % of the reads are used; generated reads
             when null.
@@ -77,6 +80,7 @@ class RayCollector:
 
     runs: int
     behaviours: Sequence[str]
+    paired: bool
     sweep: Sequence[float]
     fastq: str | None
     address: str | None
@@ -116,7 +120,7 @@ class RayCollector:
         if missing:
             reads = fastq.pool(self.fastq, seed=seed) if self.fastq else None
             with session(self, scenario) as nodes:
-                _run_missing(missing, scenario, self.sweep, policies, seed, folder, nodes, reads)
+                self._record(missing, scenario, policies, seed, folder, nodes, reads)
         parts = [traces.read(folder / f"run-{k}") for k in range(self.runs + 1)]
         provenance = dict(parts[0].provenance)
         provenance["runs"] = [dict(r) for part in parts for r in part.provenance["runs"]]
@@ -124,58 +128,51 @@ class RayCollector:
         traces.validate(whole)
         return whole
 
-
-def _run_missing(
-    missing: Sequence[int],
-    scenario: Pipelines,
-    quantiles: Sequence[float],
-    policies: Sequence[Policy],
-    seed: int,
-    folder: Path,
-    nodes: Sequence[_RayNode],
-    reads: fastq.Pool | None,
-) -> None:
-    say("warming the workers (the first use after installing compiles; about a minute)")
-    _warm(nodes)
-    if 0 in missing:
-        traces.write(_sweep(scenario, quantiles, nodes, seed, reads), folder / "run-0")
-    first = traces.read(folder / "run-0").provenance
-    told = first["estimates"]
-    estimates = Estimates(
-        intercept=np.array(told["intercept"]),
-        exponent=np.array(told["exponent"]),
-        unit=float(told["unit"]),
-    )
-    episodes = [k for k in missing if k > 0]
-    with progress("recording on Ray", len(episodes), "runs") as bar:
-        for k in episodes:
-            policy = policies[(k - 1) % len(policies)]
-            workload = scenario.plan(seed + k, estimates=estimates, cluster=_cluster(nodes))
-            engine = RayEngine(nodes, seed + k, reads, scenario)
-            engine.prepare(workload)
-            workload = engine.workload
-            policy.reset(workload)
-            load = os.getloadavg()[0]
-            episode = rollout(
-                engine,
-                workload,
-                chooser(policy, seed + k),
-                interval=scenario.interval,
-                horizon=scenario.horizon,
-                weights=scenario.weights,
-            )
-            about = {
-                "run": k,
-                "seed": seed + k,
-                "policy": policy.name,
-                "mode": "policy",
-                "load_average": load,
-                "terminated": episode.terminated,
-            }
-            part = engine.trace(episode, about, {**first, "seed": seed})
-            traces.write(part, folder / f"run-{k}")
-            jobs = episode.outcome.completed - episode.outcome.arrived
-            bar.update(note=f"{policy.name}: mean latency {np.nanmean(jobs):.2f} s")
+    def _record(
+        self,
+        missing: Sequence[int],
+        scenario: Pipelines,
+        policies: Sequence[Policy],
+        seed: int,
+        folder: Path,
+        nodes: Sequence[_RayNode],
+        reads: fastq.Pool | None,
+    ) -> None:
+        say("warming the workers (the first use after installing compiles; about a minute)")
+        _warm(nodes)
+        if 0 in missing:
+            traces.write(_sweep(scenario, self.sweep, nodes, seed, reads), folder / "run-0")
+        first = traces.read(folder / "run-0").provenance
+        estimates = estimates_of(first)
+        episodes = [k for k in missing if k > 0]
+        with progress("recording on Ray", len(episodes), "runs") as bar:
+            for k in episodes:
+                policy = policies[(k - 1) % len(policies)]
+                own = seed + (1 + (k - 1) // len(policies) if self.paired else k)
+                workload = scenario.plan(own, estimates=estimates, cluster=_cluster(nodes))
+                engine = RayEngine(nodes, own, reads, scenario)
+                engine.prepare(workload)
+                policy.reset(engine.workload)
+                load = os.getloadavg()[0]
+                episode = rollout(
+                    engine,
+                    engine.workload,
+                    chooser(policy, own),
+                    interval=scenario.interval,
+                    horizon=scenario.horizon,
+                    weights=scenario.weights,
+                )
+                about = {
+                    "run": k,
+                    "seed": own,
+                    "policy": policy.name,
+                    "mode": "policy",
+                    "load_average": load,
+                    "terminated": episode.terminated,
+                }
+                traces.write(engine.trace(episode, about, dict(first)), folder / f"run-{k}")
+                latency = episode.outcome.completed - episode.outcome.arrived
+                bar.update(note=f"{policy.name}: mean latency {np.nanmean(latency):.2f} s")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.utils import instantiate
+
 from leaderboard import render
 from leaderboard.row import groups, rows, sentence, verdicts
 from toolkit import tracking
@@ -29,7 +31,8 @@ def leaderboard(cfg: DictConfig) -> Report:
         NotFoundError: When nothing has been evaluated, or not on the suite that was named.
         ResourceError: When MLflow's pages shall be served on a port that is taken.
     """
-    suite, limit = cfg.suite, cfg.limit
+    judged, limit = instantiate(cfg.suite, _convert_="all"), cfg.limit
+    suite = None if cfg.all else judged.name
     require(cfg.format in _FORMATS, f"format must be one of {', '.join(_FORMATS)}")
     require(
         isinstance(limit, int) and not isinstance(limit, bool) and limit > 0,
@@ -40,7 +43,7 @@ def leaderboard(cfg: DictConfig) -> Report:
     if cfg.evaluate:
         from evaluations.evaluate import ensure
 
-        ensure(suite)
+        ensure(judged, trace=str(cfg.trace))
     lines = rows(tracking.board(suite))
     if not lines:
         raise _nothing(suite)

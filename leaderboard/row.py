@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from leaderboard.statistics import FEWEST_PAIRS, Interval, paired, probability_of_improvement
+from toolkit.statistics import FEWEST_PAIRS, Interval, paired, probability_of_improvement
 from toolkit.errors import CorruptError, NotFoundError
 from toolkit.seeding import generator
 

@@ -39,7 +39,7 @@ ONLY_IN = {
         "collectors/fastq.py",
     ),
     "ray": ("collectors/ray.py",),
-    "hydra": ("toolkit/cli.py", "toolkit/mistakes.py", *BODIES),
+    "hydra": ("toolkit/cli.py", "toolkit/mistakes.py", "toolkit/policies/named.py", *BODIES),
     "omegaconf": ("toolkit/cli.py", "toolkit/mistakes.py", *BODIES),
     "pickle": (),
     "cloudpickle": (),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from toolkit.simulator.compiled import njit
 from toolkit.simulator.state import (
     JOBS_DONE,
     JOBS_IN_SYSTEM,
@@ -25,7 +25,7 @@ from toolkit.simulator.state import (
     WAITING_SCALE,
     State,
 )
-from toolkit.workload import SIZE_BINS, Floats, Ints, Workload, WorkloadArrays
+from toolkit.workload import SIZE_BINS, Ints, Workload, WorkloadArrays
 
 FEATURISER = 1
 """Version of the features; a policy only reads decisions of the version it was trained on."""
@@ -134,7 +134,7 @@ def global_features(types: tuple[str, ...]) -> list[tuple[str, str]]:
     return named
 
 
-@njit(cache=True)
+@njit
 def feasible(w: WorkloadArrays, profile: int) -> bool:
     """Return whether some node could ever hold a task of this profile."""
     for m in range(len(w.node_cpus)):
@@ -143,7 +143,7 @@ def feasible(w: WorkloadArrays, profile: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@njit
 def at_once(w: WorkloadArrays, profile: int) -> float:
     """Return how many tasks of this profile an empty cluster runs at once."""
     count = 0.0
@@ -154,13 +154,13 @@ def at_once(w: WorkloadArrays, profile: int) -> float:
     return count
 
 
-@njit(cache=True)
+@njit
 def dominant_share(w: WorkloadArrays, profile: int) -> float:
     """Return the larger of the shares of all cpus and of all memory that a profile takes."""
     return max(w.cpus[profile] / w.node_cpus.sum(), w.memory[profile] / w.node_memory.sum())
 
 
-@njit(cache=True)
+@njit
 def static_choice(w: WorkloadArrays, t: int) -> int:
     """Return the profile with which typical tasks of type ``t`` use least of the cluster.
 
@@ -176,7 +176,7 @@ def static_choice(w: WorkloadArrays, t: int) -> int:
     return best
 
 
-@njit(cache=True)
+@njit
 def mheft_choice(state: State, w: WorkloadArrays, position: int) -> int:
     """Return the profile that moldable HEFT gives the type at ``position`` of the order.
 
@@ -228,7 +228,7 @@ def mheft_choice(state: State, w: WorkloadArrays, position: int) -> int:
     return best
 
 
-@njit(cache=True)
+@njit
 def featurise(
     state: State,
     w: WorkloadArrays,
@@ -347,5 +347,3 @@ def decide(state: State, workload: Workload, position: int) -> Decision:
         view=state.read_only(),
         subject=subject,
     )
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from toolkit import reward
 from toolkit.decision import Decision, decide
 from toolkit.policies.policy import Policy, draw
 from toolkit.seeding import generator
-from toolkit.simulator.state import COST, JOBS_DONE, LATENCY, N_WAITING, State
+from toolkit.simulator.state import COST, JOBS_DONE, N_WAITING, SOJOURN, State
 from toolkit.workload import Floats, Ints, Workload
 
 
@@ -119,6 +119,7 @@ def rollout(
     interval: float,
     horizon: float,
     weights: reward.Weights,
+    instants: Sequence[float] | None = None,
     record: bool = True,
 ) -> Episode:
     """Run one episode: every ``interval`` seconds, ask for one process type after another.
@@ -130,8 +131,11 @@ def rollout(
         interval: Seconds between instants of decision.
         horizon: Seconds after which the episode is truncated.
         weights: Weights of the reward.
+        instants: The instants of decision where they are known, s; ``interval`` gives those
+            that follow.
         record: Whether to keep the steps.
     """
+    known = list(instants or ())
     state = engine.start(workload)
     signed = weights.signed()
     steps: list[Step] = []
@@ -149,16 +153,18 @@ def rollout(
             state.chooser[decision.subject] = number
             number += 1
             taken.append((decision, action, propensity))
-        before = state.totals[[JOBS_DONE, LATENCY, COST]]
+        before = state.totals[[JOBS_DONE, SOJOURN, COST]]
         start = float(state.time[0])
         epoch += 1
-        state = engine.advance(state, epoch * interval)
+        state = engine.advance(
+            state, known[epoch] if epoch < len(known) else max(epoch * interval, start)
+        )
         elapsed = float(state.time[0]) - start
         queue = float(state.by_type[:, N_WAITING].max())
         longest = max(longest, int(queue))
         if record:
             paid = reward.components(
-                before, state.totals[[JOBS_DONE, LATENCY, COST]], queue, elapsed
+                before, state.totals[[JOBS_DONE, SOJOURN, COST]], queue, elapsed
             )
             for i, (decision, action, propensity) in enumerate(taken):
                 last = i == types - 1

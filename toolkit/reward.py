@@ -9,8 +9,11 @@ import numpy.typing as npt
 
 from toolkit.errors import require
 
+VERSION = 1
+"""Version of the terms; returns of different versions are never mixed."""
+
 COMPONENTS = ("throughput", "latency", "cost", "bottleneck")
-UNITS = ("jobs/s", "s", "cpu-equivalents", "tasks")
+UNITS = ("jobs", "s", "cpu-equivalent s", "task s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +21,10 @@ class Weights:
     """The operator's weights of the four terms; latency, cost and bottleneck are penalties.
 
     Args:
-        throughput: Per job finished per second.
-        latency: Per second of mean latency of the jobs finished in the interval.
-        cost: Per CPU-equivalent in use; memory counts as the CPUs of its share of the cluster.
-        bottleneck: Per task in the longest queue.
+        throughput: Per job finished.
+        latency: Per second that a job spends in the system.
+        cost: Per CPU-equivalent second; memory counts as the CPUs of its share of the cluster.
+        bottleneck: Per second and task of the longest queue.
     """
 
     throughput: float
@@ -49,16 +52,18 @@ def components(
 ) -> npt.NDArray[np.float64]:
     """Return the four components of an interval, unweighted, shape [4].
 
+    Each is summed over the interval, so that a return does not depend on where the intervals
+    are cut: jobs finished; the seconds that all jobs spent in the system; the CPU-equivalents
+    in use and the longest queue, times the length of the interval. Over an episode the second
+    adds up to the summed latency of its jobs (Little's law), but it is paid while they wait
+    and not when they leave, which is what credit needs.
+
     Args:
-        before: Running totals (jobs done, summed latency in s, CPU-equivalent seconds) at the
+        before: Running totals (jobs done, seconds in the system, CPU-equivalent seconds) at the
             start of the interval, shape [3].
         after: The same at its end.
         longest_queue: Waiting tasks of the type that has most, at the end of the interval.
         elapsed: Length of the interval, s.
     """
-    if elapsed <= 0:
-        return np.zeros(4)
-    done, latency, cost = (after - before).tolist()
-    return np.array(
-        [done / elapsed, latency / done if done > 0 else 0.0, cost / elapsed, longest_queue]
-    )
+    done, sojourn, cost = (after - before).tolist()
+    return np.array([done, sojourn, cost, longest_queue * elapsed])

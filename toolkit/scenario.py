@@ -155,9 +155,7 @@ class Pipelines:
         """
         rng = generator(seed, "workload")
         gaps = rng.exponential(1.0 / self.rate, self.jobs)
-        columns = [
-            f.draw(self.jobs, generator(seed, "feature", f.name)) for f in self.features
-        ]
+        columns = [f.draw(self.jobs, generator(seed, "feature", f.name)) for f in self.features]
         features = np.stack(columns, axis=1)
         return self.instances(
             features, np.cumsum(gaps) - gaps[0], seed, estimates=estimates, cluster=cluster

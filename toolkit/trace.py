@@ -317,7 +317,11 @@ def _check_run(trace: Trace, run: int) -> None:
 
 
 def _refer(
-    run: int, table_name: str, column: str, values: np.ndarray[Any, Any], known: np.ndarray[Any, Any]
+    run: int,
+    table_name: str,
+    column: str,
+    values: np.ndarray[Any, Any],
+    known: np.ndarray[Any, Any],
 ) -> None:
     strange = np.setdiff1d(values, known)
     if len(strange):

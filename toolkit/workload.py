@@ -65,9 +65,7 @@ class Estimates:
     @staticmethod
     def blind(types: int, profiles: int, unit: float) -> Estimates:
         """Return estimates that know nothing: one second for everything."""
-        return Estimates(
-            intercept=np.zeros((types, profiles)), exponent=np.zeros(types), unit=unit
-        )
+        return Estimates(intercept=np.zeros((types, profiles)), exponent=np.zeros(types), unit=unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +101,7 @@ class Workload:
 
     def __post_init__(self) -> None:
         require(len(self.arrival) > 0, "a workload needs at least one job")
-        require(
-            bool(np.all(np.diff(self.arrival) >= 0)), "arrivals must be in ascending order"
-        )
+        require(bool(np.all(np.diff(self.arrival) >= 0)), "arrivals must be in ascending order")
         require(bool(np.all(self.sizes > 0)), "job sizes must be positive")
         object.__setattr__(self, "arrays", _flatten(self))
 
@@ -131,9 +127,7 @@ def topological(types: int, edges: Sequence[tuple[int, int]]) -> list[int]:
     graph = nx.DiGraph()
     graph.add_nodes_from(range(types))
     graph.add_edges_from(edges)
-    require(
-        nx.is_directed_acyclic_graph(graph), f"the type graph has a cycle: {sorted(edges)}"
-    )
+    require(nx.is_directed_acyclic_graph(graph), f"the type graph has a cycle: {sorted(edges)}")
     return list(nx.lexicographical_topological_sort(graph))
 
 

@@ -281,6 +281,10 @@ def test_a_broken_reference_is_refused(tmp_path, data):
     fastq.reference_path(path).write_bytes(data)
     with pytest.raises(CorruptError, match="array file"):
         genomics.qc(path, **ROOM)
+    with fastq.reference_path(path).open("wb") as file:
+        np.savez(file, genome=np.zeros(500, np.uint8))
+    with pytest.raises(CorruptError, match="no reference"):
+        genomics.qc(path, **ROOM)
     fastq.reference_path(path).unlink()
     with pytest.raises(ConfigError, match="reference"):
         genomics.qc(path, **ROOM)

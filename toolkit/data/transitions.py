@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from toolkit.decision import CANDIDATE_FEATURES, FEATURISER, Decision, global_features
@@ -170,8 +171,13 @@ def read(files: Sequence[Path]) -> pa.Table:
                 hint=_AGAIN,
             )
         for field in COLUMNS:
-            if field.name not in part.column_names or part.schema.field(field.name).type != field.type:
-                raise CorruptError(f"{file} has no column {field.name} of {field.type}", hint=_AGAIN)
+            if (
+                field.name not in part.column_names
+                or part.schema.field(field.name).type != field.type
+            ):
+                raise CorruptError(
+                    f"{file} has no column {field.name} of {field.type}", hint=_AGAIN
+                )
         tables.append(part)
     return pa.concat_tables(tables)
 
@@ -198,7 +204,7 @@ def pad(table: pa.Table) -> Transitions:
     """
     described = describe(table.schema, "the table")
     n, wide = len(table), len(described["candidates"])
-    slots = pa.compute.list_value_length(table["mask"]).to_numpy()
+    slots = pc.list_value_length(table["mask"]).to_numpy()
     k = int(slots.max()) if n else 0
     globals_ = _stack(table["globals"], len(described["globals"]))
     candidates = np.zeros((n, k, wide), dtype=np.float32)

@@ -64,7 +64,12 @@ class CQL:
 
     def __post_init__(self) -> None:
         for name in (
-            "n_steps", "batch_size", "n_critics", "target_interval", "hidden", "report_every"
+            "n_steps",
+            "batch_size",
+            "n_critics",
+            "target_interval",
+            "hidden",
+            "report_every",
         ):
             value = getattr(self, name)
             require(value >= 1, f"algo.{name} must be at least 1, got {value}")
@@ -145,7 +150,10 @@ def _return_scale(data: Transitions, discount_seconds: float) -> float:
     g = np.exp(-data.elapsed / discount_seconds)
     returns = np.zeros(len(data) + 1)
     for i in range(len(data) - 1, -1, -1):
-        ends = data.following[i] == len(data) or data.episode[i] != data.episode[min(i + 1, len(data) - 1)]
+        ends = (
+            data.following[i] == len(data)
+            or data.episode[i] != data.episode[min(i + 1, len(data) - 1)]
+        )
         returns[i] = data.reward[i] + (0.0 if ends else g[i] * returns[i + 1])
     return float(max(returns[:-1].std(), 1e-6))
 

@@ -31,6 +31,4 @@ class MoldableHeft:
 
     def probabilities(self, decision: Decision) -> Floats:
         """Return the one-hot distribution of the planned profile, shape [K]."""
-        return certain(
-            int(np.argmax(decision.candidates[:, MHEFT_ADVICE])), len(decision.mask)
-        )
+        return certain(int(np.argmax(decision.candidates[:, MHEFT_ADVICE])), len(decision.mask))

@@ -29,6 +29,4 @@ class Static:
 
     def probabilities(self, decision: Decision) -> Floats:
         """Return the one-hot distribution of the fixed profile, shape [K]."""
-        return certain(
-            int(np.argmax(decision.candidates[:, STATIC_ADVICE])), len(decision.mask)
-        )
+        return certain(int(np.argmax(decision.candidates[:, STATIC_ADVICE])), len(decision.mask))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from toolkit.cluster import Cluster
 from toolkit.errors import CorruptError, SchemaError
@@ -20,8 +22,10 @@ from toolkit.simulator.durations import QUANTILES, DurationModel, Observations
 from toolkit.simulator.recorded import (
     Forced,
     estimates_of,
+    instants_of,
     observations_of,
     scenario_of,
+    start_delays_of,
     workload_of,
 )
 from toolkit.simulator.simulator import Simulator, Truth, TruthModel
@@ -140,7 +144,9 @@ class Replayed:
 
     def truth(self, workload: Workload, seed: int) -> Truth:
         """Return the recorded truth; ``seed`` is not used."""
-        tasks = self.trace.of("tasks", self.run).sort_by("task")
+        tasks = self.trace.of("tasks", self.run)
+        order = np.argsort(tasks["task"].to_numpy(), kind="stable")
+        tasks = tasks.take(order)
         model, w = self.calibration.durations, workload.arrays
         means = model.log_means(workload)
         rows = np.arange(workload.tasks)
@@ -157,7 +163,7 @@ class Replayed:
         durations[rows, profile] = seconds
         return Truth(
             durations=durations,
-            start_delay=tasks["started_at"].to_numpy() - tasks["submitted_at"].to_numpy(),
+            start_delay=start_delays_of(self.trace, self.run)[order],
             seen_delay=tasks["finished_seen"].to_numpy() - tasks["finished_at"].to_numpy(),
         )
 
@@ -191,8 +197,8 @@ def fit(trace: Trace, runs: Sequence[int] | None = None) -> Calibration:
     observed = Observations.join([observations_of(trace, r) for r in chosen])
     tasks = pa.concat_tables([trace.of("tasks", r) for r in chosen])
     grid = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    start = tasks["started_at"].to_numpy() - tasks["submitted_at"].to_numpy()
-    finished = tasks.filter(pa.compute.is_valid(tasks["finished_seen"]))
+    start = np.concatenate([start_delays_of(trace, r) for r in chosen])
+    finished = tasks.filter(pc.is_valid(tasks["finished_seen"]))
     seen = finished["finished_seen"].to_numpy() - finished["finished_at"].to_numpy()
     return Calibration(
         scenario=scenario,
@@ -214,7 +220,7 @@ def simulate(
         Makespan and mean latency of its jobs, s.
     """
     scenario = calibration.scenario
-    workload = workload_of(trace, run)
+    workload = workload_of(trace, run, arrival="arrived_seen")
     episode = rollout(
         Simulator(model, seed),
         workload,
@@ -222,6 +228,7 @@ def simulate(
         interval=scenario.interval,
         horizon=scenario.horizon,
         weights=scenario.weights,
+        instants=instants_of(trace, run).tolist(),
         record=False,
     )
     o = episode.outcome
@@ -264,12 +271,8 @@ def fidelity(trace: Trace, calibration: Calibration) -> dict[str, Any]:
             ),
             calibration=held,
         )
-        predicted = np.mean(
-            [simulate(trace, run, held, held, s) for s in range(_DRAWS)], axis=0
-        )
-        control = np.mean(
-            [simulate(trace, run, held, naive, s) for s in range(_DRAWS)], axis=0
-        )
+        predicted = np.mean([simulate(trace, run, held, held, s) for s in range(_DRAWS)], axis=0)
+        control = np.mean([simulate(trace, run, held, naive, s) for s in range(_DRAWS)], axis=0)
         residual = np.log(mine.seconds) - held.durations.log_mean(mine)
         low = held.durations.residual(mine.type_of, np.full(len(mine), 0.05))
         high = held.durations.residual(mine.type_of, np.full(len(mine), 0.95))
@@ -288,3 +291,8 @@ def fidelity(trace: Trace, calibration: Calibration) -> dict[str, Any]:
             summary[f"{name}_{metric}_error"] = float(errors.mean())
             summary[f"{name}_{metric}_worst"] = float(errors.max())
     return summary
+
+
+def replace_fidelity(calibration: Calibration, measured: Mapping[str, Any]) -> Calibration:
+    """Return the calibration with its measured errors."""
+    return dataclasses.replace(calibration, fidelity=measured)

@@ -103,7 +103,9 @@ class DurationModel:
         residuals = np.zeros((types, QUANTILES))
         counts = np.zeros((types, profiles), dtype=np.int64)
         np.add.at(counts, (observed.type_of, observed.profile), 1)
-        x = _design((columns - centre) / spread, observed.sizes, size_centre, observed.profile, profiles)
+        x = _design(
+            (columns - centre) / spread, observed.sizes, size_centre, observed.profile, profiles
+        )
         y = np.log(observed.seconds)
         grid = (np.arange(QUANTILES) + 0.5) / QUANTILES
         for t in range(types):

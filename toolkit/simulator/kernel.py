@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from toolkit.simulator.compiled import njit
 from toolkit.simulator.state import (
     ARRIVED,
     FINISHED,
@@ -50,9 +50,7 @@ class World(NamedTuple):
         return World(*(a.copy() for a in self))
 
 
-def create(
-    w: WorkloadArrays, durations: Floats, start_delay: Floats, seen_delay: Floats
-) -> World:
+def create(w: WorkloadArrays, durations: Floats, start_delay: Floats, seen_delay: Floats) -> World:
     """Return the world before anything has arrived.
 
     Args:
@@ -80,14 +78,14 @@ def create(
     )
 
 
-@njit(cache=True)
+@njit
 def _before(world: World, i: int, j: int) -> bool:
     if world.heap_time[i] != world.heap_time[j]:
         return bool(world.heap_time[i] < world.heap_time[j])
     return bool(world.heap_sequence[i] < world.heap_sequence[j])
 
 
-@njit(cache=True)
+@njit
 def _swap(world: World, i: int, j: int) -> None:
     world.heap_time[i], world.heap_time[j] = world.heap_time[j], world.heap_time[i]
     a = world.heap_sequence[i]
@@ -101,7 +99,7 @@ def _swap(world: World, i: int, j: int) -> None:
     world.heap_task[j] = a
 
 
-@njit(cache=True)
+@njit
 def _push(world: World, time: float, kind: int, task: int) -> None:
     i = world.counters[HEAP]
     world.heap_time[i] = time
@@ -115,7 +113,7 @@ def _push(world: World, time: float, kind: int, task: int) -> None:
         i = (i - 1) // 2
 
 
-@njit(cache=True)
+@njit
 def _pop(world: World) -> None:
     """Move the earliest event behind the end of the heap, where it can be read."""
     world.counters[HEAP] -= 1
@@ -133,10 +131,8 @@ def _pop(world: World) -> None:
         i = least
 
 
-@njit(cache=True)
-def first_fit(
-    free_cpus: Floats, free_memory: Floats, cpus: float, memory: float
-) -> int:
+@njit
+def first_fit(free_cpus: Floats, free_memory: Floats, cpus: float, memory: float) -> int:
     """Return the first node with room, or -1.
 
     Args:
@@ -151,7 +147,7 @@ def first_fit(
     return -1
 
 
-@njit(cache=True)
+@njit
 def _dispatch(world: World, state: State, w: WorkloadArrays, now: float) -> None:
     counters = world.counters
     while counters[HEAD] < counters[TAIL]:
@@ -172,13 +168,13 @@ def _dispatch(world: World, state: State, w: WorkloadArrays, now: float) -> None
         _push(world, finish + world.seen_delay[task], FINISHED, task)
 
 
-@njit(cache=True)
+@njit
 def _enqueue(world: World, task: int) -> None:
     world.queue[world.counters[TAIL]] = task
     world.counters[TAIL] += 1
 
 
-@njit(cache=True)
+@njit
 def advance(world: World, state: State, w: WorkloadArrays, until: float) -> None:
     """Let the cluster run until ``until``, or until every job has finished.
 
@@ -225,5 +221,3 @@ def advance(world: World, state: State, w: WorkloadArrays, until: float) -> None
                         _enqueue(world, child)
         _dispatch(world, state, w, now)
     pass_time(state, w, until)
-
-

@@ -14,7 +14,15 @@ from toolkit.errors import ConfigError, CorruptError
 from toolkit.live import Chooser, Outcome
 from toolkit.scenario import Pipelines
 from toolkit.simulator.durations import Observations
-from toolkit.simulator.state import ARRIVED, FINISHED, STARTED, State, apply_event, initial, pass_time
+from toolkit.simulator.state import (
+    ARRIVED,
+    FINISHED,
+    STARTED,
+    State,
+    apply_event,
+    initial,
+    pass_time,
+)
 from toolkit.trace import FEATURE, Trace
 from toolkit.workload import Estimates, Floats, Workload
 
@@ -32,18 +40,23 @@ def estimates_of(provenance: Mapping[str, Any]) -> Estimates:
     )
 
 
-def workload_of(trace: Trace, run: int) -> Workload:
-    """Return the workload of a recorded run: its true jobs, features and arrivals."""
+def workload_of(trace: Trace, run: int, *, arrival: str = "arrived_at") -> Workload:
+    """Return the workload of a recorded run: its true jobs, features and arrivals.
+
+    Args:
+        trace: The trace.
+        run: Which of its runs.
+        arrival: Column of ``jobs`` that says when a job arrives: ``arrived_at``, or
+            ``arrived_seen`` for a simulation in which arrivals are seen at once.
+    """
     scenario = scenario_of(trace)
     jobs = trace.of("jobs", run).sort_by("job")
-    features = np.stack(
-        [jobs[FEATURE + f.name].to_numpy() for f in scenario.features], axis=1
-    )
+    features = np.stack([jobs[FEATURE + f.name].to_numpy() for f in scenario.features], axis=1)
     seed = next(int(r["seed"]) for r in trace.runs() if r["run"] == run)
     nodes = trace.of("nodes", run).sort_by("node").to_pylist()
     return scenario.instances(
         features,
-        jobs["arrived_at"].to_numpy(),
+        jobs[arrival].to_numpy(),
         seed,
         estimates=estimates_of(trace.provenance),
         cluster=Cluster.from_rows(nodes),
@@ -66,10 +79,35 @@ def observations_of(trace: Trace, run: int) -> Observations:
         profile=tasks["profile"].to_numpy().astype(np.int64),
         features=features[job],
         sizes=sizes[job],
-        seconds=np.maximum(
-            tasks["finished_at"].to_numpy() - tasks["started_at"].to_numpy(), 1e-6
-        ),
+        seconds=np.maximum(tasks["finished_at"].to_numpy() - tasks["started_at"].to_numpy(), 1e-6),
     )
+
+
+def instants_of(trace: Trace, run: int) -> Floats:
+    """Return the times at which a recorded run's policy was asked, s."""
+    decisions = trace.of("decisions", run).sort_by("decision")
+    epochs = decisions["epoch"].to_numpy()
+    return _times(decisions["at"])[np.unique(epochs, return_index=True)[1]]
+
+
+def start_delays_of(trace: Trace, run: int) -> Floats:
+    """Return how long each task took to start once the recorder could hand it over, s.
+
+    Counted from the last event that the recorder had seen before it did, so that the
+    recorder's own work is part of the delay; in the order of ``tasks``.
+    """
+    tasks, jobs = trace.of("tasks", run), trace.of("jobs", run)
+    seen = np.concatenate(
+        [
+            _times(jobs["arrived_seen"]),
+            _times(tasks["started_seen"]),
+            _times(tasks["finished_seen"]),
+        ]
+    )
+    seen = np.sort(seen[~np.isnan(seen)])
+    submitted = _times(tasks["submitted_at"])
+    before = np.searchsorted(seen, submitted, side="right") - 1
+    return _times(tasks["started_at"]) - np.where(before >= 0, seen[before], submitted)
 
 
 class Recorded:
@@ -83,8 +121,7 @@ class Recorded:
     def __init__(self, trace: Trace, run: int) -> None:
         jobs = trace.of("jobs", run).sort_by("job")
         tasks = trace.of("tasks", run).sort_by([("task", "ascending"), ("attempt", "ascending")])
-        decisions = trace.of("decisions", run).sort_by("decision")
-        if len(decisions) == 0:
+        if len(trace.of("decisions", run)) == 0:
             raise ConfigError(f"run {run} of the trace has no decisions to replay")
         if len(np.unique(tasks["task"].to_numpy())) != len(tasks):
             raise CorruptError(f"run {run} has tasks with several attempts; it cannot be replayed")
@@ -101,8 +138,7 @@ class Recorded:
         order = np.lexsort((subjects, kinds, seen))
         order = order[known[order]]
         self._seen, self._kinds, self._subjects = seen[order], kinds[order], subjects[order]
-        epochs = decisions["epoch"].to_numpy()
-        self._epoch_at = decisions["at"].to_numpy()[np.unique(epochs, return_index=True)[1]]
+        self._epoch_at = instants_of(trace, run)
         self._next = 0
         self._epoch = 0
         self._workload: Workload | None = None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from toolkit.simulator.compiled import njit
 from toolkit.workload import SIZE_BINS, Floats, Ints, Workload, WorkloadArrays
 
 ARRIVED, STARTED, FINISHED = 0, 1, 2
@@ -22,8 +22,9 @@ BLOCKED, WAITING, RUNNING, DONE = 0, 1, 2, 3
 N_WAITING, N_RUNNING, N_DONE, WAITING_SCALE, USED_CPUS, USED_MEMORY = 0, 1, 2, 3, 4, 5
 """Columns of ``State.by_type``; the waiting scale is the summed size factor of the queue."""
 
-JOBS_DONE, LATENCY, COST, JOBS_IN_SYSTEM = 0, 1, 2, 3
-"""Entries of ``State.totals``: a count, seconds, CPU-equivalent seconds, a count."""
+JOBS_DONE, LATENCY, COST, JOBS_IN_SYSTEM, SOJOURN = 0, 1, 2, 3, 4
+"""Entries of ``State.totals``: jobs finished and their summed latency in s, CPU-equivalent
+seconds reserved, jobs present, and the seconds that all jobs have spent in the system."""
 
 
 class State(NamedTuple):
@@ -48,7 +49,7 @@ class State(NamedTuple):
     by_type: Floats  # [T, 6]
     history_count: Floats  # [T, SIZE_BINS] finished tasks
     history_seconds: Floats  # [T, SIZE_BINS] their summed durations, s
-    totals: Floats  # [4]
+    totals: Floats  # [5]
 
     def copy(self) -> State:
         """Return an independent copy."""
@@ -90,11 +91,11 @@ def initial(workload: Workload) -> State:
         by_type=np.zeros((types, 6)),
         history_count=np.zeros((types, SIZE_BINS)),
         history_seconds=np.zeros((types, SIZE_BINS)),
-        totals=np.zeros(4),
+        totals=np.zeros(5),
     )
 
 
-@njit(cache=True)
+@njit
 def pass_time(state: State, w: WorkloadArrays, until: float) -> None:
     """Advance the clock to ``until``, charging what is reserved meanwhile."""
     elapsed = until - state.time[0]
@@ -108,10 +109,11 @@ def pass_time(state: State, w: WorkloadArrays, until: float) -> None:
     all_cpus = w.node_cpus.sum()
     equivalents = 0.5 * (cpus + all_cpus * memory / w.node_memory.sum())
     state.totals[COST] += equivalents * elapsed
+    state.totals[SOJOURN] += state.totals[JOBS_IN_SYSTEM] * elapsed
     state.time[0] = until
 
 
-@njit(cache=True)
+@njit
 def _wait(state: State, w: WorkloadArrays, task: int) -> None:
     t = w.type_of[task]
     state.status[task] = WAITING
@@ -122,7 +124,7 @@ def _wait(state: State, w: WorkloadArrays, task: int) -> None:
     state.by_type[t, WAITING_SCALE] += w.scale[task]
 
 
-@njit(cache=True)
+@njit
 def apply_event(state: State, w: WorkloadArrays, kind: int, subject: int, seen: float) -> None:
     """Apply one event in place.
 

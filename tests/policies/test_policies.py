@@ -1,0 +1,149 @@
+"""Every YAML of ``conf/policy`` keeps the contract; the heuristics do what they say."""
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+
+from tests.workloads import Fixed, Luck, estimates, scenario
+from toolkit.catalogue import Catalogue
+from toolkit.decision import MHEFT_ADVICE, STATIC_ADVICE, decide
+from toolkit.errors import ConfigError
+from toolkit.live import chooser, rollout
+from toolkit.policies.mixture import Mixture
+from toolkit.policies.policy import IllegalPolicyError, draw
+from toolkit.policies.random import Random
+from toolkit.policies.reactive import Reactive
+from toolkit.seeding import generator
+from toolkit.simulator.simulator import Simulator
+from toolkit.simulator.state import ARRIVED, apply_event, initial
+
+NAMES = Catalogue().groups["policy"]
+
+
+def make(name):
+    return instantiate(Catalogue().read(f"policy/{name}"))
+
+
+def decisions(of=None, seed=0):
+    of = of or scenario(rate=8)
+    workload = of.plan(seed, estimates=estimates(of))
+    seen = []
+    answer = chooser(Random(), seed)
+
+    def look(decision):
+        seen.append(decision)
+        return answer(decision)
+
+    rollout(
+        Simulator(Luck(), seed),
+        workload,
+        look,
+        interval=of.interval,
+        horizon=of.horizon,
+        weights=of.weights,
+    )
+    return workload, seen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_answers_with_a_distribution_over_the_allowed_slots(name):
+    workload, seen = decisions()
+    policy = make(name)
+    policy.reset(workload)
+    assert policy.name == name
+    for decision in seen:
+        p = policy.probabilities(decision)
+        assert p.shape == decision.mask.shape
+        assert p.sum() == pytest.approx(1.0)
+        assert (p[~decision.mask] == 0).all()
+        assert not decision.mask[4], "four cpus do not fit two"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_repeats_itself(name):
+    workload, seen = decisions()
+    first, second = make(name), make(name)
+    first.reset(workload)
+    second.reset(workload)
+    for decision in seen:
+        np.testing.assert_array_equal(first.probabilities(decision), second.probabilities(decision))
+
+
+def test_static_takes_the_profile_that_lets_most_through():
+    workload, seen = decisions()
+    w = workload.arrays
+    share = np.maximum(w.cpus / 2, w.memory / (96 * 2**20))
+    cost = w.seconds * share
+    cost[:, 4] = np.inf
+    for decision in seen:
+        expected = int(np.argmin(cost[decision.subject]))
+        assert decision.candidates[expected, STATIC_ADVICE] == 1.0
+        assert decision.candidates[:, STATIC_ADVICE].sum() == 1.0
+
+
+def test_mheft_takes_at_most_half_while_another_waits_and_the_fastest_when_alone():
+    of = scenario()
+    workload = of.plan(0, estimates=estimates(of))
+    state = initial(workload)
+    first = int(workload.arrays.order[0])
+    state.choice[:] = -1
+    apply_event(state, workload.arrays, ARRIVED, 0, 0.0)
+    alone = decide(state, workload, 0)
+    assert alone.subject == first
+    fastest = int(np.argmin(workload.arrays.seconds[first][:4]))
+    assert alone.candidates[:, MHEFT_ADVICE].argmax() == fastest
+    other = int(workload.arrays.order[1])
+    state.by_type[other, 0] = 2.0
+    crowded = decide(state, workload, 0).candidates[:, MHEFT_ADVICE].argmax()
+    assert workload.arrays.cpus[crowded] <= 1
+    assert workload.arrays.memory[crowded] <= 48 * 2**20
+
+
+def test_reactive_gives_more_to_longer_queues():
+    of = scenario()
+    workload = of.plan(0, estimates=estimates(of))
+    policy = Reactive(rung=2)
+    taken = []
+    for waiting in range(9):
+        state = initial(workload)
+        state.by_type[0, 0] = waiting
+        position = list(workload.arrays.order).index(0)
+        slot = int(np.argmax(policy.probabilities(decide(state, workload, position))))
+        taken.append((workload.arrays.cpus[slot], workload.arrays.memory[slot]))
+    assert taken == sorted(taken)
+    assert taken[0] == (1, 8 * 2**20)
+    assert taken[-1] == (2, 64 * 2**20)
+
+
+def test_a_mixture_explores_at_its_rate_and_records_it():
+    workload, seen = decisions()
+    slots = [0] * 6
+    mixed = Mixture(of=Fixed(slots), epsilon=0.4)
+    p = mixed.probabilities(seen[0])
+    np.testing.assert_allclose(p, [0.6 + 0.1, 0.1, 0.1, 0.1, 0.0])
+    rng = generator(0, "test")
+    drawn = [draw(mixed, seen[0], rng) for _ in range(4000)]
+    share = np.mean([slot == 0 for slot, _ in drawn])
+    assert abs(share - 0.7) < 2.58 * np.sqrt(0.7 * 0.3 / 4000)
+    assert {round(q, 12) for slot, q in drawn if slot == 0} == {0.7}
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, 1.1])
+def test_a_mixture_refuses_what_is_no_probability(epsilon):
+    with pytest.raises(ConfigError, match="epsilon"):
+        Mixture(of=Random(), epsilon=epsilon)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[0.5, 0.5], [0.0, 0.0, 0.0, 0.0, 1.0], [float("nan")] * 5, [2, -1, 0, 0, 0], [0.2] * 4 + [0]],
+)
+def test_an_illegal_answer_is_refused_with_its_mask(answer):
+    _, seen = decisions()
+
+    class Broken(Fixed):
+        def probabilities(self, decision):
+            return np.array(answer, dtype=float)
+
+    with pytest.raises(IllegalPolicyError, match="mask"):
+        draw(Broken([0] * 6), seen[0], generator(0))

@@ -1,0 +1,60 @@
+"""Compiled functions, cached on disk per version of their sources.
+
+numba's own cache notices a change of the file that defines a function, but not of the files
+whose functions it calls; so the cache lies in a folder named by the hash of all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+from toolkit.progress import say
+
+_ROOM = Path(__file__).resolve().parent
+_SOURCES = (
+    _ROOM / "state.py",
+    _ROOM / "kernel.py",
+    _ROOM.parent / "workload.py",
+    _ROOM.parent / "decision.py",
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _folder() -> Path:
+    h = hashlib.sha256(numba.__version__.encode())
+    for source in _SOURCES:
+        h.update(source.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "offline-scheduling-toolkit" / "kernels" / h.hexdigest()[:16]
+
+
+def _prepare() -> None:
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    folder = _folder()
+    try:
+        if not folder.is_dir():
+            say("compiling the simulator (first use of this version; less than a minute)")
+            folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    place = folder if writable else Path(tempfile.gettempdir()) / f"toolkit-{os.getuid()}"
+    numba.config.CACHE_DIR = str(place)
+
+
+_prepare()
+
+
+def njit(function: F) -> F:
+    """Compile a function at its first call, or load it from the cache."""
+    compiled: F = numba.njit(cache=True)(function)
+    return compiled
