@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from collectors import fastq, genomics
 from toolkit import trace as traces
 from toolkit.cluster import Cluster, Node
-from toolkit.errors import ConfigError, EngineError, ResourceError, ToolkitError, require
+from toolkit.errors import EngineError, ResourceError, ToolkitError, require
 from toolkit.live import Episode, Outcome, chooser, rollout
 from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say

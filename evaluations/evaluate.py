@@ -108,7 +108,7 @@ def run(
             raise ConfigError(
                 f"suite {suite.name!r} scores against {needed!r}, which is not among the policies "
                 f"{sorted(cells)}",
-                hint=f"add it, or name another: suite.floor=<policy> suite.reference=<policy>",
+                hint="add it, or name another: suite.floor=<policy> suite.reference=<policy>",
             )
     low = float(cells[suite.floor]["return_mean"].mean())
     high = float(cells[suite.reference]["return_mean"].mean())

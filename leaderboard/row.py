@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from toolkit.statistics import FEWEST_PAIRS, Interval, paired, probability_of_improvement
 from toolkit.errors import CorruptError, NotFoundError
 from toolkit.seeding import generator
+from toolkit.statistics import FEWEST_PAIRS, Interval, paired, probability_of_improvement
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 
 from toolkit import statistics
-from toolkit.statistics import bootstrap, iqm, mean, paired, probability_of_improvement
 from toolkit.seeding import generator
+from toolkit.statistics import bootstrap, iqm, mean, paired, probability_of_improvement
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 24, 101])

@@ -52,10 +52,10 @@ def test_a_flipped_byte_and_a_missing_file_are_found():
     product = make(store)
     store.verify(product)
     (product.path / "file.txt").write_text("y")
-    with pytest.raises(CorruptError, match="file.txt is not what was written"):
+    with pytest.raises(CorruptError, match=r"file\.txt is not what was written"):
         store.verify(product)
     (product.path / "file.txt").unlink()
-    with pytest.raises(CorruptError, match="file.txt is missing"):
+    with pytest.raises(CorruptError, match=r"file\.txt is missing"):
         store.verify(product)
 
 

@@ -98,7 +98,7 @@ def test_a_truncated_parquet_file_is_refused_with_the_next_command(trace, tmp_pa
     file = tmp_path / "tasks.parquet"
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(CorruptError, match="tasks.parquet is missing, truncated") as caught:
+    with pytest.raises(CorruptError, match=r"tasks\.parquet is missing, truncated") as caught:
         traces.read(tmp_path)
     assert "toolkit collect" in caught.value.hint
 

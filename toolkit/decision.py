@@ -157,7 +157,7 @@ def at_once(w: WorkloadArrays, profile: int) -> float:
 @njit
 def dominant_share(w: WorkloadArrays, profile: int) -> float:
     """Return the larger of the shares of all cpus and of all memory that a profile takes."""
-    return max(w.cpus[profile] / w.node_cpus.sum(), w.memory[profile] / w.node_memory.sum())
+    return float(max(w.cpus[profile] / w.node_cpus.sum(), w.memory[profile] / w.node_memory.sum()))
 
 
 @njit

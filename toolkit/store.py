@@ -142,7 +142,7 @@ class Store:
             about: What else the manifest should say; JSON-able.
         """
         aside = self.partial(kind, name)
-        files = {
+        files: dict[str, dict[str, Any]] = {
             str(f.relative_to(aside)): {"bytes": f.stat().st_size, "sha256": sha256(f)}
             for f in sorted(aside.rglob("*"))
             if f.is_file() and f.name != "manifest.json"

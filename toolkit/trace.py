@@ -265,7 +265,7 @@ def _check_schema(name: str, rows: pa.Table, expected: pa.Schema) -> None:
 
 
 def _column(rows: pa.Table, name: str) -> np.ndarray[Any, np.dtype[Any]]:
-    return rows[name].to_numpy(zero_copy_only=False)
+    return np.asarray(rows[name].to_numpy(zero_copy_only=False))
 
 
 def _check_run(trace: Trace, run: int) -> None:
@@ -300,7 +300,7 @@ def _check_run(trace: Trace, run: int) -> None:
     for column in ("cpus", "memory"):
         if len(tasks) and float(_column(tasks, column).min()) <= 0:
             raise CorruptError(f"run {run}: tasks.{column} must be positive")
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_edges_from(
         zip(_column(edges, "parent").tolist(), _column(edges, "child").tolist(), strict=True)
     )

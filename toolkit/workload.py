@@ -124,7 +124,7 @@ def topological(types: int, edges: Sequence[tuple[int, int]]) -> list[int]:
     """
     import networkx as nx
 
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_nodes_from(range(types))
     graph.add_edges_from(edges)
     require(nx.is_directed_acyclic_graph(graph), f"the type graph has a cycle: {sorted(edges)}")
@@ -154,7 +154,6 @@ def _flatten(w: Workload) -> WorkloadArrays:
     types, jobs = len(w.types), w.jobs
     order = topological(types, w.type_edges)
     position = {t: i for i, t in enumerate(order)}
-    n = types * jobs
     type_of = np.tile(np.array(order, dtype=np.int64), jobs)
     job_of = np.repeat(np.arange(jobs, dtype=np.int64), types)
     parents_of_type = np.zeros(types, dtype=np.int64)

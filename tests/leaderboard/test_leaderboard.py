@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 
 from leaderboard.leaderboard import leaderboard
 from leaderboard.row import groups, rows, sentence, verdicts
-from toolkit.statistics import bootstrap, mean
 from toolkit import tracking
 from toolkit.errors import ConfigError, NotFoundError, ResourceError
 from toolkit.paths import conf_dir
 from toolkit.report import to_json
 from toolkit.seeding import generator
+from toolkit.statistics import bootstrap, mean
 
 EVIL = "<img src=x onerror=alert(1)>|`x`_*\x1b[31m\u202e{{7*7}}" + "w" * 10_000
 LEVELS = {"static": 50, "mheft": 56, "random": 31, "cql": 64, "bc": 56.3, "iql": 48, EVIL: 40}
@@ -91,13 +91,17 @@ def asked(monkeypatch):
     """Stand in for the evaluations, and note what was asked of them."""
     calls = []
     module = types.ModuleType("evaluations.evaluate")
-    module.ensure = calls.append
+    module.ensure = lambda suite, trace: calls.append((suite.name, trace))
     monkeypatch.setitem(sys.modules, "evaluations.evaluate", module)
     return calls
 
 
-def config(**values):
-    return OmegaConf.merge(OmegaConf.load(conf_dir() / "leaderboard.yaml"), values)
+def config(suite=None, **values):
+    """Return the command's settings; the board shows every suite unless one is named."""
+    chosen = OmegaConf.load(conf_dir() / "suite" / "quick.yaml")
+    chosen.name = suite or "pipes"
+    settings = OmegaConf.load(conf_dir() / "leaderboard.yaml")
+    return OmegaConf.merge(settings, {"suite": chosen, "all": suite is None}, values)
 
 
 class Page(html.parser.HTMLParser):
@@ -126,7 +130,7 @@ class Page(html.parser.HTMLParser):
 
 def test_the_text_says_who_wins_and_how_far_to_trust_it(filled, asked):
     report = leaderboard(config())
-    assert asked == [None]
+    assert asked == [("pipes", "latest")]
     flows = next(
         b for b in report.text.split("\n\n") if b.startswith("flows, engine sim") and "iql" in b
     )
@@ -172,7 +176,7 @@ def test_other_calibrations_and_engines_are_never_mixed(filled):
 
 def test_the_document_is_json_and_complete(filled, asked):
     document = json.loads(to_json(leaderboard(config(suite="flows")).document))
-    assert asked == ["flows"]
+    assert asked == [("flows", "latest")]
     assert {r["suite"] for r in document["rows"]} == {"flows"}
     assert len(document["rows"]) == len(LEVELS) + 3
     assert [r["policy"] for r in document["rows"] if r["superseded"]] == ["mheft"]

@@ -116,7 +116,7 @@ def test_reactive_gives_more_to_longer_queues():
 
 
 def test_a_mixture_explores_at_its_rate_and_records_it():
-    workload, seen = decisions()
+    _workload, seen = decisions()
     slots = [0] * 6
     mixed = Mixture(of=Fixed(slots), epsilon=0.4)
     p = mixed.probabilities(seen[0])

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from toolkit.data.buffer import FlatBuffer
 from toolkit.data.transitions import Transitions
 from toolkit.errors import require
-from toolkit.learning.networks import CandidateScorer, Shape
+from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
 
 OnMetric = Callable[[int, Mapping[str, float]], None]
 
@@ -47,7 +47,7 @@ class CQL:
         batch_size: Transitions per step.
         learning_rate: Of Adam.
         alpha: Weight of the conservative term.
-        n_critics: Q functions; the least of them is the target.
+        n_critics: Q functions; the least of them is the target, their mean the policy.
         target_interval: Steps between copies to the target network.
         hidden: Width of the network.
         report_every: Steps between two points of the learning curve.
@@ -83,7 +83,7 @@ class CQL:
 
     def fit(
         self, data: Transitions, *, discount_seconds: float, seed: int, on_metric: OnMetric
-    ) -> CandidateScorer:
+    ) -> Ensemble:
         """Train on transitions.
 
         Args:
@@ -93,7 +93,7 @@ class CQL:
             on_metric: Called every ``report_every`` steps with the means since the last call.
 
         Returns:
-            The first critic: its scores are Q values.
+            The critics: their mean scores are Q values.
         """
         torch.manual_seed(seed)
         valid = data.action >= 0
@@ -128,7 +128,7 @@ class CQL:
             if step % self.report_every == 0 or step == self.n_steps:
                 on_metric(step, {k: v / since for k, v in sums.items()})
                 sums, since = {}, 0
-        return algo.scorers()[0].cpu()
+        return Ensemble([scorer.cpu() for scorer in algo.scorers()[: self.n_critics]])
 
 
 def normaliser(
@@ -166,7 +166,8 @@ class _ScoreEncoder(Encoder):
         self.scorer = scorer
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scorer(x)[0]
+        scores: Tensor = self.scorer(x)[0]
+        return scores
 
 
 @dataclasses.dataclass()
@@ -316,9 +317,7 @@ class MaskedCQL(QLearningAlgoBase[_MaskedCQLImpl, MaskedCQLConfig]):
 
     def scorers(self) -> list[CandidateScorer]:
         """Return the scorers of the critics, then those of their targets."""
-        impl = self._impl
-        if impl is None:
-            return []
+        impl: Any = self._impl
         modules = [*impl._modules.q_funcs, *impl._modules.targ_q_funcs]
         return [q.encoder.scorer for q in modules]
 

@@ -6,7 +6,7 @@ the flat vector ``[globals G | candidates K x F | mask K]``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,10 @@ class CandidateScorer(nn.Module):
         super().__init__()
         g, f, h = shape.globals, shape.candidates, shape.hidden
         self.shape = shape
+        self.globals_mean: Tensor
+        self.globals_std: Tensor
+        self.candidates_mean: Tensor
+        self.candidates_std: Tensor
         self.register_buffer("globals_mean", torch.zeros(g))
         self.register_buffer("globals_std", torch.ones(g))
         self.register_buffer("candidates_mean", torch.zeros(f))
@@ -93,3 +97,22 @@ class CandidateScorer(nn.Module):
         both = torch.cat([each, context.unsqueeze(1).expand_as(each)], dim=-1)
         scores = self.score(both).squeeze(-1)
         return torch.where(mask, scores, torch.full_like(scores, MASKED)), self.value(context)
+
+
+class Ensemble(nn.Module):
+    """The mean of several scorers: what one of them misjudges by chance, the others do not.
+
+    Args:
+        members: Scorers of one shape.
+    """
+
+    def __init__(self, members: Sequence[CandidateScorer]) -> None:
+        super().__init__()
+        require(1 <= len(members) <= 64, f"an ensemble has 1 to 64 members, got {len(members)}")
+        self.shape = members[0].shape
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean masked scores [B, K] and mean values [B, 1]."""
+        scores, values = zip(*(member(x) for member in self.members), strict=True)
+        return torch.stack(scores).mean(0), torch.stack(values).mean(0)

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from toolkit.decision import CANDIDATE_FEATURES, FEATURISER, Decision, global_features
-from toolkit.errors import CorruptError, SchemaError
-from toolkit.learning.networks import CandidateScorer, Shape
+from toolkit.errors import ConfigError, CorruptError, SchemaError, require
+from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
 from toolkit.policies.policy import certain
 from toolkit.store import write_text
 from toolkit.workload import Floats, Workload
@@ -36,7 +36,7 @@ class Learned:
     """
 
     name: str
-    scorer: CandidateScorer
+    scorer: Ensemble
     about: Mapping[str, Any]
 
     def reset(self, workload: Workload) -> None:
@@ -75,7 +75,7 @@ class Learned:
         return certain(int(np.argmax(self.scores(decision))), len(decision.mask))
 
 
-def save(scorer: CandidateScorer, about: Mapping[str, Any], folder: Path) -> None:
+def save(scorer: Ensemble, about: Mapping[str, Any], folder: Path) -> None:
     """Write ``policy.safetensors`` and then ``policy.json``.
 
     Args:
@@ -87,7 +87,12 @@ def save(scorer: CandidateScorer, about: Mapping[str, Any], folder: Path) -> Non
     aside = folder / ".policy.safetensors.tmp"
     save_file(tensors, aside)
     aside.replace(folder / "policy.safetensors")
-    document = {**about, "policy_schema": SCHEMA, "shape": dataclasses.asdict(scorer.shape)}
+    document = {
+        **about,
+        "policy_schema": SCHEMA,
+        "shape": dataclasses.asdict(scorer.shape),
+        "members": len(scorer.members),
+    }
     write_text(folder / "policy.json", json.dumps(document, indent=1))
 
 
@@ -106,11 +111,21 @@ def load(folder: Path, name: str) -> Learned:
                 f"policy {name!r} has schema version {version!r}; this release reads {SCHEMA}",
                 hint=_AGAIN,
             )
-        scorer = CandidateScorer(Shape(**about["shape"]))
+        shape, members = Shape(**about["shape"]), int(about["members"])
+        require(1 <= members <= 64, f"members must be 1 to 64, got {members}")
+        scorer = Ensemble([CandidateScorer(shape) for _ in range(members)])
         scorer.load_state_dict(load_file(folder / "policy.safetensors"), strict=True)
         if not isinstance(about["globals"], list) or not isinstance(about["candidates"], list):
             raise TypeError("feature names are missing")
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        SafetensorError,
+        ConfigError,
+    ) as error:
         raise CorruptError(f"the policy in {folder} cannot be read", hint=_AGAIN) from error
     scorer.eval()
     return Learned(name=name, scorer=scorer, about=about)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from toolkit.decision import Decision
 from toolkit.errors import require
 from toolkit.policies.policy import Policy
@@ -36,5 +38,5 @@ class Mixture:
 
     def probabilities(self, decision: Decision) -> Floats:
         """Return the mixed distribution, shape [K]."""
-        chance = decision.mask / decision.mask.sum()
+        chance = np.asarray(decision.mask / decision.mask.sum())
         return (1 - self.epsilon) * self.of.probabilities(decision) + self.epsilon * chance

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from toolkit.decision import Decision
 from toolkit.workload import Floats, Workload
 
@@ -22,4 +24,4 @@ class Random:
 
     def probabilities(self, decision: Decision) -> Floats:
         """Return the uniform distribution over the allowed slots, shape [K]."""
-        return decision.mask / decision.mask.sum()
+        return np.asarray(decision.mask / decision.mask.sum())

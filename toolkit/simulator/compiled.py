@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -48,7 +48,7 @@ def _prepare() -> None:
     except OSError:
         writable = False
     place = folder if writable else Path(tempfile.gettempdir()) / f"toolkit-{os.getuid()}"
-    numba.config.CACHE_DIR = str(place)
+    setattr(numba.config, "CACHE_DIR", str(place))  # noqa: B010
 
 
 _prepare()
@@ -56,5 +56,4 @@ _prepare()
 
 def njit(function: F) -> F:
     """Compile a function at its first call, or load it from the cache."""
-    compiled: F = numba.njit(cache=True)(function)
-    return compiled
+    return cast("F", numba.njit(cache=True)(function))

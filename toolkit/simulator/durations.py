@@ -134,7 +134,7 @@ class DurationModel:
         x = _design(
             columns, observed.sizes, self.size_centre, observed.profile, self.counts.shape[1]
         )
-        return np.einsum("ij,ij->i", x, self.coefficients[observed.type_of])
+        return np.asarray(np.einsum("ij,ij->i", x, self.coefficients[observed.type_of]))
 
     def log_means(self, workload: Workload) -> Floats:
         """Return the mean log seconds of every task under every profile, shape [n, P]."""

@@ -47,7 +47,7 @@ class World(NamedTuple):
 
     def copy(self) -> World:
         """Return an independent copy."""
-        return World(*(a.copy() for a in self))
+        return World._make(a.copy() for a in self)
 
 
 def create(w: WorkloadArrays, durations: Floats, start_delay: Floats, seen_delay: Floats) -> World:

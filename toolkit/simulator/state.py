@@ -53,7 +53,7 @@ class State(NamedTuple):
 
     def copy(self) -> State:
         """Return an independent copy."""
-        return State(*(a.copy() for a in self))
+        return State._make(a.copy() for a in self)
 
     def read_only(self) -> State:
         """Return the same state behind arrays that cannot be written."""
@@ -62,7 +62,7 @@ class State(NamedTuple):
             view = array.view()
             view.flags.writeable = False
             views.append(view)
-        return State(*views)
+        return State._make(views)
 
     @property
     def done(self) -> bool:

@@ -1,0 +1,197 @@
+"""One tiny round of the real Ray: record, interrupt, go on, replay."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from collectors import fastq
+from collectors.ray import RayCollector, _check_memory
+from tests.workloads import scenario
+from toolkit import trace as traces
+from toolkit.errors import ConfigError, EngineError, ResourceError
+from toolkit.live import rollout
+from toolkit.policies.mixture import Mixture
+from toolkit.policies.random import Random
+from toolkit.policies.static import Static
+from toolkit.simulator.calibration import Replayed, fit, recorded, simulate
+from toolkit.simulator.recorded import Forced, Recorded, scenario_of, workload_of
+
+SETTINGS = RayCollector(
+    runs=2, behaviours=["random", "static~0.5"], paired=False, sweep=[0.3, 0.7], fastq=None,
+    address=None, store_memory=100,
+)  # fmt: skip
+
+
+def tiny():
+    return scenario(
+        jobs=4,
+        rate=4.0,
+        interval=0.25,
+        features=tuple(
+            dataclasses.replace(f, median=800, low=300, high=2000) if f.name == "reads" else f
+            for f in scenario().features
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recording")
+    policies = [Random(), Mixture(of=Static(), epsilon=0.5)]
+    return SETTINGS.collect(tiny(), policies, 7, folder)
+
+
+@pytest.mark.engine
+def test_a_real_run_is_a_valid_trace(trace):
+    traces.validate(trace)
+    tasks = trace.tables["tasks"].to_pandas()
+    recorded_tasks = tasks[tasks["run"] > 0]
+    assert len(recorded_tasks) == 2 * 4 * 6
+    assert (recorded_tasks["status"] == "done").all()
+    assert (tasks["cpu_seconds"] > 0).all()
+    assert (tasks["bytes_in"] > 0).all()
+    assert recorded_tasks["decision"].notna().all()
+    decisions = trace.tables["decisions"].to_pandas()
+    assert decisions["propensity"].between(0.1, 1).all()
+    chosen = recorded_tasks.merge(decisions, on=["run", "decision"])
+    assert (chosen["agent"] == chosen["type"]).all()
+    assert (chosen["key"] == chosen["profile"]).all()
+    assert (chosen["at"] <= chosen["ready_seen"] + 1e-9).all()
+    assert trace.provenance["engine"]["ray"]
+
+
+@pytest.mark.engine
+def test_no_more_was_reserved_than_the_node_has(trace):
+    for run in (1, 2):
+        t = trace.of("tasks", run).to_pandas()
+        for at in t["started_at"]:
+            now = t[(t["started_at"] <= at) & (t["finished_at"] > at)]
+            assert now["cpus"].sum() <= 2
+            assert now["memory"].sum() <= 96 * 2**20
+
+
+@pytest.mark.engine
+def test_the_replay_of_a_real_run_is_exact(trace):
+    """Features bit by bit, and the makespan from recorded durations within 2 %."""
+    of = scenario_of(trace)
+    calibration = fit(trace)
+    for run in (1, 2):
+        forced = Forced(trace, run)
+        episode = rollout(
+            Recorded(trace, run),
+            workload_of(trace, run),
+            forced.chooser,
+            interval=of.interval,
+            horizon=of.horizon,
+            weights=of.weights,
+        )
+        assert forced.same == len(episode.steps) > 0
+        truth = Replayed(trace=trace, run=run, calibration=calibration)
+        makespan, _ = simulate(trace, run, calibration, truth, 0)
+        assert makespan == pytest.approx(recorded(trace, run)[0], rel=0.02)
+
+
+@pytest.mark.engine
+def test_a_users_own_reads_are_sampled(tmp_path):
+    file = tmp_path / "own.fastq.gz"
+    fastq.generate(file, reads=6000, length=100, accuracy=0.99, complexity=0.8, seed=1)
+    settings = dataclasses.replace(SETTINGS, runs=1, fastq=str(file))
+    found = settings.collect(tiny(), [Random()], 3, tmp_path / "rec")
+    jobs = found.of("jobs", 1).to_pandas()
+    assert (jobs["x_length"] == 100).all()
+    assert len(found.of("tasks", 1)) == 24
+
+
+@pytest.mark.engine
+def test_an_interrupted_recording_leaves_no_process_and_goes_on(tmp_path):
+    """SIGTERM in the middle: Ray is gone, finished runs stay, the same command finishes."""
+    env = {**os.environ, "TOOLKIT_DATASETS": str(tmp_path)}
+    command = [
+        sys.executable, "-m", "toolkit", "collect", "scenario=genomics_tiny", "collector.runs=3",
+        "ray.store_memory=100", "trace=cut",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as job:
+        partial = tmp_path / "traces"
+        deadline = time.monotonic() + 120
+        while not list(partial.glob(".*/run-1/provenance.json")):
+            assert time.monotonic() < deadline
+            assert job.poll() is None
+            time.sleep(0.1)
+        children = psutil.Process(job.pid).children(recursive=True)
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(60) == 130
+    _gone, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    listed = subprocess.run(
+        [*command[:3], "list", "what=traces", "format=json"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"cut"' not in listed.stdout
+    first = next(partial.glob(".*/run-1/tasks.parquet")).read_bytes()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    whole = traces.read(tmp_path / "traces" / "cut")
+    assert len(whole.runs("policy")) == 3
+    assert not list(partial.glob(".*"))
+    kept = traces.read(tmp_path / "traces" / "cut").of("tasks", 1)
+    (tmp_path / "first.parquet").write_bytes(first)
+    import pyarrow.parquet as pq
+
+    assert kept.equals(pq.read_table(tmp_path / "first.parquet"))
+
+
+@pytest.mark.engine
+def test_an_address_that_does_not_answer_is_one_sentence(tmp_path):
+    settings = dataclasses.replace(SETTINGS, address="127.0.0.1:1")
+    with pytest.raises(EngineError, match="Ray could not be started"):
+        settings.collect(tiny(), [Random()], 0, tmp_path)
+
+
+def test_too_little_memory_is_said_before_ray_starts(monkeypatch):
+    free = psutil.virtual_memory()._replace(available=100 * 2**20)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    with pytest.raises(ResourceError, match=r"needs about \d+ MiB of memory") as caught:
+        _check_memory(SETTINGS, tiny())
+    assert "ray.store_memory" in caught.value.hint
+
+
+def test_a_store_larger_than_shared_memory_is_refused():
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("no /dev/shm on this system")
+    with pytest.raises(ResourceError, match="shared memory"):
+        _check_memory(dataclasses.replace(SETTINGS, store_memory=10**9), tiny())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"runs": 0}, "collector.runs"),
+        ({"behaviours": []}, "collector.behaviours"),
+        ({"sweep": [0.5]}, "collector.sweep"),
+        ({"sweep": [0.0, 0.5]}, "collector.sweep"),
+        ({"store_memory": 5}, "collector.store_memory"),
+        ({"fastq": "no/such/file"}, "names no file"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, said):
+    with pytest.raises(ConfigError, match=said):
+        dataclasses.replace(SETTINGS, **change)
+
+
+def test_sweep_quantiles_span_the_sizes():
+    of = tiny()
+    values = [of.features[0].quantile(q) for q in (0.25, 0.5, 0.9)]
+    assert np.all(np.diff(values) > 0)
