@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from collectors import fastq, genomics
 from toolkit import trace as traces
 from toolkit.cluster import Cluster, Node
+from toolkit.decision import decide
 from toolkit.errors import EngineError, ResourceError, ToolkitError, require
 from toolkit.live import Episode, Outcome, chooser, rollout
 from toolkit.policies.policy import Policy
@@ -228,14 +231,17 @@ def session(settings: RayCollector, scenario: Pipelines) -> Iterator[list[_RayNo
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Keep Ray from replacing 127.0.0.1 by an address that other machines can reach."""
+    """Keep Ray from taking 127.0.0.1 for an address of the network, and from our signals."""
     services = ray._private.services
     original = services.resolve_ip_for_localhost
     services.resolve_ip_for_localhost = lambda host: host
+    on_stop = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
         services.resolve_ip_for_localhost = original
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_stop)
 
 
 def _check_memory(settings: RayCollector, scenario: Pipelines) -> None:
@@ -418,7 +424,8 @@ class RayEngine:
         return self._workload
 
     def prepare(self, workload: Workload) -> None:
-        """Make the input samples, before the clock starts."""
+        """Make the input samples and load compiled code, before the clock starts."""
+        _load_compiled(workload)
         rows = [
             dict(zip(workload.features, row.tolist(), strict=True)) for row in workload.job_features
         ]
@@ -487,6 +494,7 @@ class RayEngine:
             while self._next_job < len(w.arrival) and w.arrival[self._next_job] <= now:
                 self._arrive(state, self._next_job)
                 self._next_job += 1
+                self._dispatch(state)
             self._dispatch(state)
             if now >= until:
                 break
@@ -761,6 +769,14 @@ class RayEngine:
         self._samples_taken += [
             {"at": at, "node": 0, "metric": m, "value": v} for m, v in values.items()
         ]
+
+
+def _load_compiled(workload: Workload) -> None:
+    scratch, w = initial(workload), workload.arrays
+    apply_event(scratch, w, ARRIVED, 0, 0.0)
+    pass_time(scratch, w, 1.0)
+    decide(scratch, workload, 0)
+    first_fit(w.node_cpus, w.node_memory, 1.0, 1.0)
 
 
 def _parents(workload: Workload) -> list[list[int]]:

@@ -13,8 +13,8 @@ from hydra.utils import instantiate
 
 from evaluations.metrics import UNITS, measure
 from evaluations.suite import Suite
+from toolkit import reward, tracking
 from toolkit import trace as traces
-from toolkit import tracking
 from toolkit.decision import FEATURISER
 from toolkit.errors import ConfigError
 from toolkit.live import chooser, rollout
@@ -100,7 +100,7 @@ def run(
     recording = store.get("traces", trace)
     calibration = calibrate.ensure(store, recording)
     if suite.engine == "recorded":
-        cells, learned, keys = _recorded_cells(recording, store)
+        cells, learned, keys = _recorded_cells(suite, recording, store)
     else:
         cells, learned, keys = _simulated_cells(suite, calibration, policies, store, force)
     for needed in (suite.floor, suite.reference):
@@ -146,12 +146,10 @@ def _simulated_cells(
     calibration = Calibration.load(product.path)
     names = list(dict.fromkeys([*(wanted or suite.policies), suite.floor, suite.reference]))
     found = {n: named(n, store) for n in names}
-    keys = {
-        n: fingerprint(
-            asdict(suite) | {"policies": None}, product.digest, found[n].key, SIMULATOR, FEATURISER
-        )
-        for n in names
-    }
+    # A score depends on its ends too, so their keys are part of every key.
+    ends = [found[suite.floor].key, found[suite.reference].key]
+    rules = [asdict(suite) | {"policies": None}, SIMULATOR, FEATURISER, reward.VERSION]
+    keys = {n: fingerprint(rules, product.digest, found[n].key, ends) for n in names}
     cells: dict[str, pd.DataFrame] = {}
     for n in names:
         known = None if force else tracking.find_evaluation(suite.name, keys[n])
@@ -188,7 +186,7 @@ def _simulate(
     return pd.DataFrame(rows)
 
 
-def _recorded_cells(recording: Product, store: Store) -> Cells:
+def _recorded_cells(suite: Suite, recording: Product, store: Store) -> Cells:
     trace = traces.read(recording.path)
     scenario = scenario_of(trace)
     rows: dict[str, list[dict[str, float]]] = {}
@@ -211,7 +209,8 @@ def _recorded_cells(recording: Product, store: Store) -> Cells:
     }
     trained = {str(p.manifest["about"]["algo"]): p for p in store.list("policies")}
     products = {n: trained.get(n) for n in cells}
-    return cells, products, {n: fingerprint(recording.digest, n) for n in cells}
+    ends = [suite.floor, suite.reference]
+    return cells, products, {n: fingerprint(recording.digest, n, ends) for n in cells}
 
 
 def _record(
@@ -224,7 +223,6 @@ def _record(
     store: Store,
     force: bool,
 ) -> None:
-    key = fingerprint(key, judged.score.value)
     if not force and tracking.find_evaluation(suite.name, key) is not None:
         return
     rng = generator(0, "metrics", suite.name)

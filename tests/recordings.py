@@ -65,13 +65,13 @@ def _run(of, workload, policy, run, model, rows, horizon):
     truth = model.truth(workload, run)
     for i, n in enumerate(workload.cluster.to_rows()):
         rows["nodes"].append({"run": run, "node": i, **n})
-    for j in np.flatnonzero(~np.isnan(s.arrived)).tolist():
+    for j in range(workload.jobs):
         rows["jobs"].append(
             {
                 "run": run,
                 "job": j,
-                "arrived_at": o.arrived[j],
-                "arrived_seen": s.arrived[j],
+                "arrived_at": w.arrival[j],
+                "arrived_seen": _known(s.arrived[j]),
                 "finished_at": _known(o.completed[j]),
                 "finished_seen": _known(s.completed[j]),
                 **{

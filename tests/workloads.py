@@ -42,6 +42,7 @@ def scenario(**changes):
         "memory": 96,
         "jobs": 8,
         "rate": 3.0,
+        "burst": 1,
         "interval": 0.5,
         "features": (
             Feature(name="reads", low=500, high=20000, median=4000, spread=0.6, step=1),

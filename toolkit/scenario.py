@@ -83,7 +83,9 @@ class Pipelines:
         cpus: CPUs of the node that work may use.
         memory: Memory of the node that work may reserve, MiB.
         jobs: Pipeline instances per episode.
-        rate: Mean arrivals per second (Poisson).
+        rate: Mean arrivals per second.
+        burst: Instances that arrive at one instant, as a sequencer delivers its samples;
+            the bursts are a Poisson stream. 1 is a Poisson stream of single instances.
         interval: Seconds between decision epochs.
         features: How the input data of the instances vary.
         size: Names of the features whose product is the size of a job.
@@ -99,6 +101,7 @@ class Pipelines:
     memory: float
     jobs: int
     rate: float
+    burst: int
     interval: float
     features: Sequence[Feature]
     size: Sequence[str]
@@ -108,6 +111,7 @@ class Pipelines:
     def __post_init__(self) -> None:
         require(self.jobs >= 1, f"jobs must be at least 1, got {self.jobs}")
         require(self.rate > 0, f"rate must be positive (arrivals per second), got {self.rate}")
+        require(self.burst >= 1, f"burst must be at least 1 instance, got {self.burst}")
         require(self.interval > 0, f"interval must be positive (seconds), got {self.interval}")
         require(self.horizon > self.interval, "horizon must be longer than one interval")
         require(len(set(self.types)) == len(self.types), "process types must be unique")
@@ -154,12 +158,12 @@ class Pipelines:
             cluster: Where it runs; the scenario's own node when absent.
         """
         rng = generator(seed, "workload")
-        gaps = rng.exponential(1.0 / self.rate, self.jobs)
+        bursts = -(-self.jobs // self.burst)
+        gaps = rng.exponential(self.burst / self.rate, bursts)
+        arrival = np.repeat(np.cumsum(gaps) - gaps[0], self.burst)[: self.jobs]
         columns = [f.draw(self.jobs, generator(seed, "feature", f.name)) for f in self.features]
         features = np.stack(columns, axis=1)
-        return self.instances(
-            features, np.cumsum(gaps) - gaps[0], seed, estimates=estimates, cluster=cluster
-        )
+        return self.instances(features, arrival, seed, estimates=estimates, cluster=cluster)
 
     def instances(
         self,

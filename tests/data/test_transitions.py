@@ -69,7 +69,7 @@ def test_padding_keeps_every_feature_and_flag(table):
 
 
 def test_a_truncated_episode_keeps_its_last_observation():
-    [part] = list(reconstruct(record(policies=None, horizon=2.0)))[:1]
+    [part] = list(reconstruct(record(horizon=1.0)))[:1]
     built = part.table.to_pandas()
     assert not built["terminated"].any()
     assert built["truncated"].sum() == 1

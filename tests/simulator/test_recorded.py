@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.recordings import record
+from tests.workloads import scenario
 from toolkit.live import rollout
 from toolkit.simulator.calibration import Calibration, Replayed, fidelity, fit, recorded, simulate
 from toolkit.simulator.recorded import Forced, Recorded, scenario_of, workload_of
@@ -61,7 +62,8 @@ def test_another_choice_keeps_the_luck_of_each_task(trace):
         assert np.corrcoef(own[mine], other[mine])[0, 1] > 0.9
 
 
-def test_the_fidelity_report_tells_a_good_model_from_a_naive_one(trace):
+def test_the_fidelity_report_tells_a_good_model_from_a_naive_one():
+    trace = record(of=scenario(jobs=16))
     found = fidelity(trace, fit(trace))
     assert found["factual_makespan_error"] < 0.001
     assert found["held_out_latency_error"] < found["naive_latency_error"]
@@ -79,7 +81,7 @@ def test_a_calibration_survives_its_file(trace, tmp_path):
 
 
 def test_a_trace_cut_by_its_horizon_replays_to_the_cut():
-    trace = record(of=None, horizon=2.0)
+    trace = record(horizon=1.0)
     forced, episode = replay(trace, 0)
     assert forced.same == len(trace.of("decisions", 0))
     assert not episode.terminated

@@ -92,7 +92,8 @@ class DurationModel:
             types: Number of process types.
             profiles: Number of resource profiles.
         """
-        from sklearn.linear_model import RidgeCV
+        from sklearn.linear_model import Ridge, RidgeCV
+        from sklearn.model_selection import KFold, cross_val_predict
 
         columns = _columns(observed.features)
         centre, spread = columns.mean(axis=0), columns.std(axis=0)
@@ -118,7 +119,11 @@ class DurationModel:
             )
             ridge = RidgeCV(alphas=np.logspace(-3, 2, 11)).fit(x[mine][:, 1:], y[mine])
             coefficients[t, 0], coefficients[t, 1:] = ridge.intercept_, ridge.coef_
-            residuals[t] = np.quantile(y[mine] - x[mine] @ coefficients[t], grid)
+            # Residuals of executions the fit has not seen: its own would be too small.
+            unseen = cross_val_predict(
+                Ridge(alpha=ridge.alpha_), x[mine][:, 1:], y[mine], cv=KFold(min(10, n))
+            )
+            residuals[t] = np.quantile(y[mine] - unseen, grid)
         return DurationModel(
             centre=centre,
             spread=spread,

@@ -106,7 +106,8 @@ def start_delays_of(trace: Trace, run: int) -> Floats:
     )
     seen = np.sort(seen[~np.isnan(seen)])
     submitted = _times(tasks["submitted_at"])
-    before = np.searchsorted(seen, submitted, side="right") - 1
+    # Times of events are at least 1e-7 s apart; less is rounding.
+    before = np.searchsorted(seen, submitted + 1e-8, side="right") - 1
     return _times(tasks["started_at"]) - np.where(before >= 0, seen[before], submitted)
 
 
