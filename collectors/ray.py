@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -200,6 +201,8 @@ def session(settings: RayCollector, scenario: Pipelines) -> Iterator[list[_RayNo
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     if settings.address is None:
         _check_memory(settings, scenario)
+    else:
+        _check_answers(settings.address)
     try:
         with _on_loopback():
             if settings.address is None:
@@ -242,6 +245,25 @@ def _on_loopback() -> Iterator[None]:
         services.resolve_ip_for_localhost = original
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_stop)
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nobody listens at once; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise ConfigError(
+            f"ray.address must be host:port or auto, got {address[:80]!r}",
+            hint="toolkit collect ray.address=127.0.0.1:6379",
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(
+            f"no Ray cluster answers at {address[:80]}: {error}",
+            hint="start one with 'ray start --head', or leave ray.address out",
+        ) from error
 
 
 def _check_memory(settings: RayCollector, scenario: Pipelines) -> None:
