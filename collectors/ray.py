@@ -32,7 +32,7 @@ from collectors import fastq, genomics
 from toolkit import trace as traces
 from toolkit.cluster import Cluster, Node
 from toolkit.decision import decide
-from toolkit.errors import EngineError, ResourceError, ToolkitError, require
+from toolkit.errors import ConfigError, EngineError, ResourceError, ToolkitError, require
 from toolkit.live import Episode, Outcome, chooser, rollout
 from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say

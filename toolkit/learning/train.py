@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,8 +35,9 @@ def train(cfg: DictConfig) -> Report:
     from omegaconf import OmegaConf
 
     store = Store()
-    dataset = _dataset(store, cfg)
+    _silence_gym()
     algo = instantiate(cfg.algo)
+    dataset = _dataset(store, cfg)
     settings: dict[str, Any] = OmegaConf.to_container(cfg.algo, resolve=True)  # type: ignore[assignment]
     name = f"{algo.name}-{fingerprint(dataset.digest, settings, int(cfg.seed))}"
     if store.exists("policies", name) and not cfg.force:
@@ -95,6 +99,12 @@ def train(cfg: DictConfig) -> Report:
         artefacts=product.path,
     )
     return _report(product)
+
+
+def _silence_gym() -> None:
+    """Import gym, which d3rlpy needs beside gymnasium, without its appeal on every start."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        importlib.import_module("gym")
 
 
 def _dataset(store: Store, cfg: DictConfig) -> Product:
