@@ -20,6 +20,7 @@ SIZE ?= full
 TINY_collect = scenario=genomics_tiny collector.runs=2
 TINY_train = algo.n_steps=300
 TINY_leaderboard = suite=quick
+TINY_evaluate = suite=quick
 
 ifneq ($(SIZE),full)
 ifneq ($(SIZE),tiny)
