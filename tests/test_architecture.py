@@ -38,7 +38,7 @@ ONLY_IN = {
         "collectors/genomics*.py",
         "collectors/fastq.py",
     ),
-    "ray": ("collectors/ray.py",),
+    "ray": ("collectors/ray/*.py",),
     "hydra": ("toolkit/cli.py", "toolkit/mistakes.py", "toolkit/policies/named.py", *BODIES),
     "omegaconf": ("toolkit/cli.py", "toolkit/mistakes.py", *BODIES),
     "pickle": (),

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from collectors import fastq
-from collectors.ray import RayCollector, _check_memory
+from collectors.ray.collector import RayCollector
+from collectors.ray.session import check_memory
 from tests.workloads import scenario
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, EngineError, ResourceError
@@ -163,7 +164,7 @@ def test_too_little_memory_is_said_before_ray_starts(monkeypatch):
     free = psutil.virtual_memory()._replace(available=100 * 2**20)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
     with pytest.raises(ResourceError, match=r"needs about \d+ MiB of memory") as caught:
-        _check_memory(SETTINGS, tiny())
+        check_memory(100, tiny())
     assert "ray.store_memory" in caught.value.hint
 
 
@@ -171,7 +172,7 @@ def test_a_store_larger_than_shared_memory_is_refused():
     if not Path("/dev/shm").is_dir():
         pytest.skip("no /dev/shm on this system")
     with pytest.raises(ResourceError, match="shared memory"):
-        _check_memory(dataclasses.replace(SETTINGS, store_memory=10**9), tiny())
+        check_memory(10**9, tiny())
 
 
 @pytest.mark.parametrize(

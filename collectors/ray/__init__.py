@@ -1,0 +1,1 @@
+"""Ray: the genomics dataflow on a real engine, recorded."""

@@ -1,0 +1,143 @@
+"""Record real Ray runs: a policy allocates, Ray executes, every event is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from collectors import fastq
+from collectors.ray.engine import RayEngine
+from collectors.ray.record import record
+from collectors.ray.session import RayNode, cluster_of, session
+from collectors.ray.sweep import sweep
+from collectors.ray.tasks import warm
+from toolkit import trace as traces
+from toolkit.errors import require
+from toolkit.live import chooser, rollout
+from toolkit.policies.policy import Policy
+from toolkit.progress import progress, say
+from toolkit.scenario import Pipelines
+from toolkit.simulator.recorded import estimates_of
+from toolkit.trace import Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayCollector:
+    """Runs the genomics dataflow on Ray under behaviour policies and records it.
+
+    A first run is a sweep: every process under every profile, one at a time, on samples of
+    several sizes; it gives the estimates that all policies see. Each further run is an episode
+    of the scenario under the next behaviour policy, on a workload seed of its own.
+
+    Args:
+        runs: Episodes to record.
+        behaviours: Names of the behaviour policies, taken in turn; ``name~0.3`` explores with
+            probability 0.3.
+        paired: Give each behaviour policy the same workloads, so that they can be compared;
+            else every run has a workload of its own.
+        sweep: Quantiles of the job size at which the sweep measures.
+        fastq: A user's own FASTQ file, of which 10 % of the reads are used; generated reads
+            when null.
+        address: An existing cluster to join; null starts one on loopback and stops it.
+        store_memory: Memory of Ray's object store, MiB.
+    """
+
+    runs: int
+    behaviours: Sequence[str]
+    paired: bool
+    sweep: Sequence[float]
+    fastq: str | None
+    address: str | None
+    store_memory: int
+
+    def __post_init__(self) -> None:
+        require(self.runs >= 1, f"collector.runs must be at least 1, got {self.runs}")
+        require(len(self.behaviours) >= 1, "collector.behaviours must name at least one policy")
+        require(
+            len(self.sweep) >= 2 and all(0 < q < 1 for q in self.sweep),
+            f"collector.sweep needs two or more quantiles in (0, 1), got {list(self.sweep)}",
+        )
+        require(self.store_memory >= 80, "collector.store_memory must be at least 80 MiB")
+        if self.fastq is not None:
+            require(
+                Path(self.fastq).is_file(),
+                f"collector.fastq names no file: {self.fastq}",
+                hint="give the path of a FASTQ file, plain or gzip",
+            )
+
+    def collect(
+        self, scenario: Pipelines, policies: Sequence[Policy], seed: int, folder: Path
+    ) -> Trace:
+        """Record, or go on where an interrupted recording stopped.
+
+        Args:
+            scenario: What arrives.
+            policies: The behaviour policies, in the order of ``behaviours``.
+            seed: Workload k has seed ``seed + k``.
+            folder: Where finished runs are kept until all are there.
+        """
+        missing = [
+            k
+            for k in range(self.runs + 1)
+            if not (folder / f"run-{k}" / "provenance.json").is_file()
+        ]
+        if missing:
+            reads = fastq.pool(self.fastq, seed=seed) if self.fastq else None
+            with session(self.address, self.store_memory, scenario) as nodes:
+                self._record(missing, scenario, policies, seed, folder, nodes, reads)
+        parts = [traces.read(folder / f"run-{k}") for k in range(self.runs + 1)]
+        provenance = dict(parts[0].provenance)
+        provenance["runs"] = [dict(r) for part in parts for r in part.provenance["runs"]]
+        whole = traces.concatenate(parts, provenance)
+        traces.validate(whole)
+        return whole
+
+    def _record(
+        self,
+        missing: Sequence[int],
+        scenario: Pipelines,
+        policies: Sequence[Policy],
+        seed: int,
+        folder: Path,
+        nodes: Sequence[RayNode],
+        reads: fastq.Pool | None,
+    ) -> None:
+        say("warming the workers (the first use after installing compiles; about a minute)")
+        warm(nodes)
+        if 0 in missing:
+            traces.write(sweep(scenario, self.sweep, nodes, seed, reads), folder / "run-0")
+        first = traces.read(folder / "run-0").provenance
+        estimates = estimates_of(first)
+        episodes = [k for k in missing if k > 0]
+        with progress("recording on Ray", len(episodes), "runs") as bar:
+            for k in episodes:
+                policy = policies[(k - 1) % len(policies)]
+                own = seed + (1 + (k - 1) // len(policies) if self.paired else k)
+                workload = scenario.plan(own, estimates=estimates, cluster=cluster_of(nodes))
+                engine = RayEngine(nodes, own, reads, scenario)
+                engine.prepare(workload)
+                policy.reset(engine.workload)
+                load = os.getloadavg()[0]
+                episode = rollout(
+                    engine,
+                    engine.workload,
+                    chooser(policy, own),
+                    interval=scenario.interval,
+                    horizon=scenario.horizon,
+                    weights=scenario.weights,
+                )
+                about = {
+                    "run": k,
+                    "seed": own,
+                    "policy": policy.name,
+                    "mode": "policy",
+                    "load_average": load,
+                    "terminated": episode.terminated,
+                }
+                traces.write(record(engine, episode, about, dict(first)), folder / f"run-{k}")
+                latency = episode.outcome.completed - episode.outcome.arrived
+                bar.update(note=f"{policy.name}: mean latency {np.nanmean(latency):.2f} s")

@@ -1,0 +1,139 @@
+"""What an episode on Ray leaves behind: the tables of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from collectors.ray.engine import RayEngine
+from collectors.ray.session import RayNode, cluster_of
+from collectors.ray.tasks import PROBE
+from toolkit import trace as traces
+from toolkit.live import Episode
+from toolkit.trace import FEATURE, Trace
+
+
+def record(
+    engine: RayEngine, episode: Episode, about: dict[str, Any], provenance: dict[str, Any]
+) -> Trace:
+    """Return the episode as a trace of one run.
+
+    Args:
+        engine: What ran it.
+        episode: What the rollout loop returned.
+        about: The run's entry in the provenance.
+        provenance: Of the whole recording.
+    """
+    run, o = int(about["run"]), episode.outcome
+    workload, w = engine.workload, engine.workload.arrays
+    state, times = episode.state, engine.times
+    tasks = []
+    for i in np.flatnonzero(~np.isnan(times["started"])).tolist():
+        p = int(state.profile[i])
+        done = not np.isnan(times["finished"][i])
+        tasks.append(
+            {
+                "run": run,
+                "task": i,
+                "attempt": 0,
+                "job": int(w.job_of[i]),
+                "type": workload.types[int(w.type_of[i])],
+                "node": int(engine.node[i]),
+                "profile": p,
+                "cpus": float(w.cpus[p]),
+                "memory": float(w.memory[p]),
+                "decision": int(state.decision[i]),
+                "ready_at": times["ready"][i],
+                "ready_seen": state.ready[i],
+                "submitted_at": times["submitted"][i],
+                "started_at": times["started"][i],
+                "started_seen": times["started_seen"][i],
+                "finished_at": times["finished"][i] if done else None,
+                "finished_seen": times["finished_seen"][i] if done else None,
+                "status": "done" if done else "killed",
+                **{k: engine.took[i].get(k) for k in PROBE},
+            }
+        )
+    known = {t["task"] for t in tasks}
+    edges = [
+        {"run": run, "parent": p, "child": c, "bytes": engine.took[p].get("bytes_out")}
+        for c in sorted(known)
+        for p in engine.parents[c]
+    ]
+    decisions = [
+        {
+            "run": run,
+            "decision": number,
+            "epoch": step.epoch,
+            "agent": step.decision.agent,
+            "at": step.decision.time,
+            "action": step.action,
+            "key": int(step.decision.keys[step.action]),
+            "slots": len(step.decision.keys),
+            "propensity": step.propensity,
+            "policy": about["policy"],
+            "digest": step.decision.digest(),
+            "inferred": False,
+        }
+        for number, step in enumerate(episode.steps)
+    ]
+    jobs = [
+        {
+            "run": run,
+            "job": j,
+            "arrived_at": float(o.arrived[j]),
+            "arrived_seen": _known(engine.arrived_seen[j]),
+            "finished_at": _known(o.completed[j]),
+            "finished_seen": _known(state.completed[j]),
+            **{
+                FEATURE + name: float(workload.job_features[j, f])
+                for f, name in enumerate(workload.features)
+            },
+        }
+        for j in range(workload.jobs)
+    ]
+    return assemble(
+        run,
+        engine.nodes,
+        jobs,
+        tasks,
+        edges,
+        engine.node_samples,
+        decisions,
+        workload.features,
+        {**provenance, "runs": [about]},
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def assemble(
+    run: int,
+    nodes: Sequence[RayNode],
+    jobs: list[dict[str, Any]],
+    tasks: list[dict[str, Any]],
+    edges: list[dict[str, Any]],
+    samples: list[dict[str, Any]],
+    decisions: list[dict[str, Any]],
+    features: Sequence[str],
+    provenance: dict[str, Any],
+) -> Trace:
+    """Return a trace of one run from plain rows."""
+    node_rows = [
+        {"run": run, "node": i, **row} for i, row in enumerate(cluster_of(nodes).to_rows())
+    ]
+    return Trace(
+        tables={
+            "nodes": traces.table("nodes", node_rows),
+            "jobs": traces.table("jobs", jobs, features),
+            "tasks": traces.table("tasks", tasks),
+            "edges": traces.table("edges", edges),
+            "samples": traces.table("samples", [{"run": run, **s} for s in samples]),
+            "decisions": traces.table("decisions", decisions),
+        },
+        provenance=provenance,
+    )

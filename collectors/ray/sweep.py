@@ -1,0 +1,132 @@
+"""A labelled sweep: every process under every profile, one task at a time."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import ray
+
+from collectors import fastq
+from collectors.ray.engine import RayEngine, parents_of
+from collectors.ray.record import assemble
+from collectors.ray.session import RayNode
+from toolkit import trace as traces
+from toolkit.progress import progress
+from toolkit.scenario import Pipelines
+from toolkit.simulator.durations import Observations, estimate
+from toolkit.store import fingerprint
+from toolkit.trace import FEATURE, Trace
+from toolkit.workload import Workload
+
+
+def sweep(
+    scenario: Pipelines,
+    quantiles: Sequence[float],
+    nodes: Sequence[RayNode],
+    seed: int,
+    reads: fastq.Pool | None,
+) -> Trace:
+    """Measure every process under every profile that fits, one task at a time."""
+    settings = [
+        [f.quantile(q) if f.name in scenario.size else f.quantile(0.5) for f in scenario.features]
+        for q in quantiles
+    ]
+    plan = scenario.instances(np.array(settings), np.zeros(len(settings)), seed)
+    engine = RayEngine(nodes, seed, reads, scenario)
+    engine.prepare(plan)
+    workload = engine.workload
+    fitting = [
+        p
+        for p, (cpus, memory) in enumerate(workload.profiles)
+        if cpus <= nodes[0].node.cpus and memory <= nodes[0].node.memory
+    ]
+    engine.start(workload)
+    rows: list[dict[str, Any]] = []
+    with progress("measuring each process under each profile", workload.tasks, "processes") as bar:
+        for task in range(workload.tasks):
+            rows += engine.measure(task, fitting)
+            bar.update(note=rows[-1]["type"])
+    jobs = [
+        {
+            "run": 0,
+            "job": j,
+            "arrived_at": 0.0,
+            "arrived_seen": 0.0,
+            "finished_at": None,
+            "finished_seen": None,
+            **{
+                FEATURE + n: float(workload.job_features[j, f])
+                for f, n in enumerate(workload.features)
+            },
+        }
+        for j in range(workload.jobs)
+    ]
+    edges = [
+        {"run": 0, "parent": p, "child": c, "bytes": None}
+        for c, parents in enumerate(parents_of(workload))
+        for p in parents
+    ]
+    estimates = _estimates(rows, workload, scenario)
+    provenance = {
+        "schema": traces.SCHEMA,
+        "source": "ray",
+        "scenario": scenario.to_dict(),
+        "estimates": estimates,
+        "clock": "time.time() of the workers (at) and of the driver (seen), s since the run began",
+        "engine": {
+            "ray": ray.__version__,
+            "dispatch": "first come first served, head of line, first node with room",
+        },
+        "host": _host(),
+        "seed": seed,
+        "runs": [
+            {
+                "run": 0,
+                "seed": seed,
+                "policy": None,
+                "mode": "sweep",
+                "load_average": os.getloadavg()[0],
+            }
+        ],
+    }
+    return assemble(0, nodes, jobs, rows, edges, [], [], workload.features, provenance)
+
+
+def _estimates(
+    rows: Sequence[dict[str, Any]], workload: Workload, scenario: Pipelines
+) -> dict[str, Any]:
+    index = {t: i for i, t in enumerate(workload.types)}
+    jobs = np.array([r["job"] for r in rows])
+    told = estimate(
+        Observations(
+            type_of=np.array([index[r["type"]] for r in rows]),
+            profile=np.array([r["profile"] for r in rows]),
+            features=workload.job_features[jobs],
+            sizes=workload.sizes[jobs],
+            seconds=np.array([r["finished_at"] - r["started_at"] for r in rows]),
+        ),
+        len(workload.types),
+        len(workload.profiles),
+        scenario.unit,
+    )
+    return {
+        "intercept": told.intercept.tolist(),
+        "exponent": told.exponent.tolist(),
+        "unit": told.unit,
+    }
+
+
+def _host() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "fingerprint": fingerprint(platform.node()),
+    }
