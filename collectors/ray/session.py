@@ -73,12 +73,13 @@ def session(address: str | None, store_memory: int, scenario: Pipelines) -> Iter
                 )
             else:
                 say(f"joining the Ray cluster at {address}")
+                _show_token()
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise EngineError(
             f"Ray could not be started: {str(error).splitlines()[0][:200]}",
-            hint="for a cluster of your own: toolkit collect ray.address=<host:port>; "
-            "to see the whole error: add --traceback",
+            hint="a cluster of your own that asks for a token: RAY_AUTH_MODE=token toolkit collect "
+            "ray.address=<host:port>; to see the whole error: add --traceback",
         ) from error
     try:
         yield _nodes(address, scenario)
@@ -99,6 +100,16 @@ def _on_loopback() -> Iterator[None]:
         services.resolve_ip_for_localhost = original
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_stop)
+
+
+def _show_token() -> None:
+    """Let Ray show its own token, where this user has one, as ``ray start`` does.
+
+    A cluster that asks for none ignores it. Ray reads, sends and keeps the token itself.
+    """
+    from ray._private.authentication import authentication_token_setup as authentication
+
+    authentication.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _check_answers(address: str) -> None:

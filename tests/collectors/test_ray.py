@@ -1,8 +1,10 @@
 """One tiny round of the real Ray: record, interrupt, go on, replay."""
 
+import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -152,6 +154,47 @@ def test_an_interrupted_recording_leaves_no_process_and_goes_on(tmp_path):
     import pyarrow.parquet as pq
 
     assert kept.equals(pq.read_table(tmp_path / "first.parquet"))
+
+
+@pytest.mark.engine
+def test_a_cluster_that_is_there_is_joined_and_left_running(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ray = Path(sys.executable).with_name("ray")
+    start = [
+        str(ray), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
+        "--memory=200000000", "--object-store-memory=100000000", "--include-dashboard=false",
+        "--node-ip-address=127.0.0.1", "--disable-usage-stats",
+    ]  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(start, **quiet) as head:
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.2)
+            env = {**os.environ, "TOOLKIT_DATASETS": str(tmp_path)}
+            command = [
+                sys.executable, "-m", "toolkit", "collect", "scenario=genomics_tiny",
+                "collector.runs=1", f"ray.address=127.0.0.1:{port}", "trace=joined",
+            ]  # fmt: skip
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            assert head.poll() is None, "the cluster was stopped"
+        finally:
+            processes = psutil.Process(head.pid).children(recursive=True)
+            head.terminate()
+            head.wait(30)
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+    [node] = traces.read(tmp_path / "traces" / "joined").of("nodes", 1).to_pylist()
+    assert node["cpus"] == 2
+    assert node["name"] != "local"
 
 
 def test_an_address_that_does_not_answer_is_one_sentence(tmp_path):
