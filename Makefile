@@ -77,7 +77,7 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## speed of the hot paths
 	@echo "==> bench"
-	$(BIN)/python tests/bench.py
+	$(BIN)/python -m tests.bench
 
 clean: ## remove caches and build outputs; keeps .venv and everything you made
 	@echo "==> clean"

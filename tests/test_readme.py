@@ -60,7 +60,7 @@ def tiny_words() -> dict[str, str]:
 def at_tiny_size(line: str) -> str:
     """Add the words of ``SIZE=tiny`` whose keys the line does not set itself."""
     if line.startswith("make "):
-        return f"{line} SIZE=tiny"
+        return f"{line.partition('#')[0].strip()} SIZE=tiny"
     command = line.split()[1]
     if {"--help", "--cfg", "--info"} & set(line.split()):
         return line

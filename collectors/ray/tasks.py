@@ -96,7 +96,7 @@ def payload(file: Path) -> dict[str, np.ndarray]:
 def warm_worker() -> float:
     """Load the compiled kernels in a worker."""
     genomics.warm()
-    time.sleep(0.2)
+    time.sleep(0.2)  # so that the next one is taken by another worker
     return time.time()
 
 
