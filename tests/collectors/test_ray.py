@@ -113,6 +113,17 @@ def test_a_users_own_reads_are_sampled(tmp_path):
     assert len(found.of("tasks", 1)) == 24
 
 
+def _listening(processes):
+    """Return the addresses on which processes accept connections."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            sockets = process.net_connections("inet")
+            found |= {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN}
+    assert found, "nothing listens: the check sees no sockets"
+    return found
+
+
 @pytest.mark.engine
 def test_an_interrupted_recording_leaves_no_process_and_goes_on(tmp_path):
     """SIGTERM in the middle: Ray is gone, finished runs stay, the same command finishes."""
@@ -131,6 +142,7 @@ def test_an_interrupted_recording_leaves_no_process_and_goes_on(tmp_path):
             assert job.poll() is None
             time.sleep(0.1)
         children = psutil.Process(job.pid).children(recursive=True)
+        assert _listening(children) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
         job.send_signal(signal.SIGTERM)
         assert job.wait(60) == 130
     _gone, alive = psutil.wait_procs(children, timeout=20)
