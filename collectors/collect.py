@@ -60,6 +60,7 @@ def collect(cfg: DictConfig) -> Report:
             "source": trace.provenance["source"],
             "scenario": scenario.name,
             "runs": len(trace.runs()),
+            "artefacts": {b.policy.name: b.product.id for b in behaviours if b.product},
             "rows": {n: len(t) for n, t in trace.tables.items()},
         },
     )

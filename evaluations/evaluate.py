@@ -207,8 +207,9 @@ def _recorded_cells(suite: Suite, recording: Product, store: Store) -> Cells:
         name: pd.DataFrame(r).sort_values("seed").drop_duplicates("seed").reset_index(drop=True)
         for name, r in rows.items()
     }
-    trained = {str(p.manifest["about"]["algo"]): p for p in store.list("policies")}
-    products = {n: trained.get(n) for n in cells}
+    # The trace says which artefact ran; a newer one of the same name did not.
+    artefacts = recording.manifest["about"].get("artefacts", {})
+    products = {n: store.get("policies", artefacts[n]) if n in artefacts else None for n in cells}
     ends = [suite.floor, suite.reference]
     return cells, products, {n: fingerprint(recording.digest, n, ends) for n in cells}
 

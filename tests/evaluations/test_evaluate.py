@@ -122,6 +122,27 @@ def test_the_runs_of_a_trace_are_judged_as_they_happened(recorded_trace):
             assert cell["latency_mean"] == pytest.approx(latency)
 
 
+def test_a_recorded_policy_is_the_artefact_that_ran_not_a_newer_one():
+    store = Store()
+    for name in ("cql-old", "cql-new"):
+        (store.partial("policies", name) / "x").write_text(name)
+        about = {"algo": "cql", "dataset": f"data-of-{name}"}
+        store.commit("policies", name, inputs={}, about=about)
+    fixed = Fixed([1] * 6)
+    fixed.name = "cql"
+    traces.write(record([Random(), fixed, Random(), fixed]), store.partial("traces", "rec"))
+    store.commit("traces", "rec", inputs={}, about={"artefacts": {"cql": "cql-old"}})
+    suite = Suite(
+        name="recorded", engine="recorded", policies=[], first_seed=1000, seeds=2,
+        floor="random", reference="cql",
+    )  # fmt: skip
+    judged, _ = evaluate.run(suite, trace="rec", policies=None, force=False)
+    assert {j.policy: j.learned for j in judged} == {"cql": True, "random": False}
+    board = tracking.board("recorded").set_index("policy")
+    assert board.loc["cql", "dataset"] == "data-of-cql-old"
+    assert board.loc["random", "dataset"] == ""
+
+
 def test_pairs_say_which_policies_differ(recorded_trace):
     judged, _ = evaluate.run(SUITE, trace="rec", policies=None, force=False)
     pairs = evaluate.compare(judged, SUITE)
