@@ -15,8 +15,8 @@ from evaluations.metrics import UNITS, measure
 from evaluations.suite import Suite
 from toolkit import reward, tracking
 from toolkit import trace as traces
-from toolkit.decision import FEATURISER
 from toolkit.errors import ConfigError
+from toolkit.features.observe import FEATURISER
 from toolkit.live import chooser, rollout
 from toolkit.policies.named import Named, named
 from toolkit.progress import Progress, progress
@@ -177,7 +177,6 @@ def _simulate(
             Simulator(calibration, seed),
             workload,
             chooser(policy.policy, seed),
-            interval=scenario.interval,
             horizon=scenario.horizon,
             weights=scenario.weights,
         )
@@ -197,7 +196,6 @@ def _recorded_cells(suite: Suite, recording: Product, store: Store) -> Cells:
             Recorded(trace, number),
             workload,
             Forced(trace, number).chooser,
-            interval=scenario.interval,
             horizon=scenario.horizon,
             weights=scenario.weights,
         )

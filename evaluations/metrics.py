@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from toolkit.live import Episode
-from toolkit.workload import Workload
+from toolkit.workload import ALL_CPUS, ALL_MEMORY, CPUS, MEMORY, Workload
 
 UNITS: Mapping[str, str] = {
     "return_mean": "weighted reward, summed over the episode",
@@ -35,7 +35,8 @@ def measure(episode: Episode, workload: Workload) -> dict[str, float]:
     ran = ~np.isnan(o.finished)
     seconds = (o.finished - o.started)[ran]
     profile = o.profile[ran]
-    share = 0.5 * (w.cpus[profile] + w.node_cpus.sum() * w.memory[profile] / w.node_memory.sum())
+    cpus, memory = w.demand[profile, CPUS], w.demand[profile, MEMORY]
+    share = 0.5 * (cpus + w.numbers[ALL_CPUS] * memory / w.numbers[ALL_MEMORY])
     span = float(np.nanmax(o.finished) - o.arrived.min()) if ran.any() else float("nan")
     finished = int(done.sum())
     return {

@@ -13,17 +13,15 @@ import pyarrow as pa
 import torch
 
 from tests.recordings import record
-from tests.workloads import Fixed, Luck, estimates, scenario
+from tests.workloads import Fixed, Luck, ask, before, estimates, scenario
 from toolkit.data.buffer import FlatBuffer
 from toolkit.data.reconstruct import reconstruct
 from toolkit.data.transitions import pad
-from toolkit.decision import decide
 from toolkit.learning.cql import CQL
 from toolkit.live import chooser, rollout
 from toolkit.policies import learned
 from toolkit.policies.static import Static
 from toolkit.simulator.simulator import Simulator
-from toolkit.simulator.state import initial
 
 ROUNDS = 5
 
@@ -44,9 +42,10 @@ def simulated_tasks() -> int:
     of = scenario(jobs=2000, rate=2.0, interval=1e9, horizon=1e12)
     workload = of.plan(0, estimates=estimates(of))
     engine = Simulator(Luck(), 0)
-    state = engine.start(workload)
-    state.choice[:] = 0
-    engine.advance(state, 1e9)
+    engine.start(workload)
+    for _ in workload.types:
+        engine.act(0)
+    engine.advance(1e9)
     return workload.tasks
 
 
@@ -58,7 +57,6 @@ def decisions() -> int:
         Simulator(Luck(), 0),
         workload,
         chooser(Fixed([0] * 6), 0),
-        interval=of.interval,
         horizon=of.horizon,
         weights=of.weights,
     )
@@ -99,7 +97,7 @@ def main() -> None:
 
     def answers() -> int:
         for _ in range(300):
-            policy.probabilities(decide(initial(workload), workload, 2))
+            policy.probabilities(ask(before(workload), 2))
         return 300
 
     rows.append(("learned decisions, features included", "decisions", rates(answers)))

@@ -10,6 +10,7 @@ from toolkit.policies.random import Random
 from toolkit.policies.static import Static
 from toolkit.simulator.simulator import Simulator
 from toolkit.trace import FEATURE, Trace
+from toolkit.workload import CPUS, MEMORY
 
 
 def record(policies=None, of=None, sigma=0.2, horizon=None):
@@ -57,11 +58,10 @@ def _run(of, workload, policy, run, model, rows, horizon):
         Simulator(model, run),
         workload,
         chooser(policy, run),
-        interval=of.interval,
         horizon=horizon,
         weights=of.weights,
     )
-    o, s = episode.outcome, episode.state
+    o, s = episode.outcome, episode.scene.state
     truth = model.truth(workload, run)
     for i, n in enumerate(workload.cluster.to_rows()):
         rows["nodes"].append({"run": run, "node": i, **n})
@@ -73,7 +73,7 @@ def _run(of, workload, policy, run, model, rows, horizon):
                 "arrived_at": w.arrival[j],
                 "arrived_seen": _known(s.arrived[j]),
                 "finished_at": _known(o.completed[j]),
-                "finished_seen": _known(s.completed[j]),
+                "finished_seen": _known(s.completed[j] + truth.seen_delay.max()),
                 **{
                     FEATURE + n: workload.job_features[j, f]
                     for f, n in enumerate(workload.features)
@@ -92,16 +92,16 @@ def _run(of, workload, policy, run, model, rows, horizon):
                 "type": workload.types[w.type_of[i]],
                 "node": int(o.node[i]),
                 "profile": int(s.profile[i]),
-                "cpus": w.cpus[s.profile[i]],
-                "memory": w.memory[s.profile[i]],
+                "cpus": w.demand[s.profile[i], CPUS],
+                "memory": w.demand[s.profile[i], MEMORY],
                 "decision": int(s.decision[i]),
                 "ready_at": s.ready[i],
                 "ready_seen": s.ready[i],
                 "submitted_at": o.started[i] - truth.start_delay[i],
                 "started_at": o.started[i],
-                "started_seen": s.started[i],
+                "started_seen": o.started[i] + truth.seen_delay[i],
                 "finished_at": o.finished[i] if done else None,
-                "finished_seen": _known(s.finished[i]),
+                "finished_seen": _known(o.finished[i] + truth.seen_delay[i]),
                 "status": "done" if done else "killed",
             }
         )

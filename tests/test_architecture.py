@@ -26,6 +26,7 @@ BODIES = (
     "evaluations/evaluate.py",
     "leaderboard/leaderboard.py",
     "toolkit/listing.py",
+    "toolkit/workflows/schedule.py",
 )
 """The functions behind the commands: the last place that sees a DictConfig."""
 
@@ -34,11 +35,15 @@ ONLY_IN = {
     "d3rlpy": ("toolkit/learning/*.py", "toolkit/data/buffer.py"),
     "numba": (
         "toolkit/simulator/*.py",
-        "toolkit/decision.py",
+        "toolkit/envs/*.py",
         "collectors/genomics*.py",
         "collectors/fastq.py",
     ),
     "ray": ("collectors/ray/*.py",),
+    "gymnasium": ("toolkit/envs/*.py", "toolkit/learning/*.py"),
+    "pettingzoo": ("toolkit/envs/*.py",),
+    "ortools": ("toolkit/planning/optimum.py",),
+    "matplotlib": ("toolkit/gantt.py",),
     "hydra": ("toolkit/cli.py", "toolkit/mistakes.py", "toolkit/policies/named.py", *BODIES),
     "omegaconf": ("toolkit/cli.py", "toolkit/mistakes.py", *BODIES),
     "pickle": (),

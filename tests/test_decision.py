@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.workloads import estimates, scenario
-from toolkit.decision import CANDIDATE_FEATURES, decide, global_features
-from toolkit.simulator.state import ARRIVED, FINISHED, STARTED, apply_event, initial
+from tests.workloads import ask, before, estimates, scenario
+from toolkit.features.allocation import CANDIDATE_FEATURES, global_features
+from toolkit.simulator.state import ARRIVED, FINISHED, STARTED, apply_event
 
 
 @pytest.fixture
@@ -13,12 +13,12 @@ def busy():
     """Two jobs have arrived; the first one's qc runs on one cpu and 64 MiB."""
     of = scenario(jobs=3)
     workload = of.plan(0, estimates=estimates(of))
-    state = initial(workload)
-    state.choice[:] = 1
-    apply_event(state, workload.arrays, ARRIVED, 0, 1.0)
-    apply_event(state, workload.arrays, ARRIVED, 1, 2.0)
-    apply_event(state, workload.arrays, STARTED, 0, 2.5)
-    return workload, state
+    scene = before(workload)
+    scene.state.choice[:] = 1
+    apply_event(scene.known, ARRIVED, 0, 1.0, 1.0)
+    apply_event(scene.known, ARRIVED, 1, 2.0, 2.0)
+    apply_event(scene.known, STARTED, 0, 2.5, 2.5)
+    return workload, scene
 
 
 def named(workload, decision):
@@ -27,8 +27,8 @@ def named(workload, decision):
 
 
 def test_names_are_unique_and_as_many_as_the_numbers(busy):
-    workload, state = busy
-    decision = decide(state, workload, 0)
+    workload, scene = busy
+    decision = ask(scene, 0)
     names = [n for n, _ in global_features(workload.types)]
     assert len(set(names)) == len(names) == len(decision.globals)
     assert decision.candidates.shape == (5, len(CANDIDATE_FEATURES))
@@ -37,9 +37,9 @@ def test_names_are_unique_and_as_many_as_the_numbers(busy):
 
 
 def test_features_say_what_their_names_say(busy):
-    workload, state = busy
+    workload, scene = busy
     qc = list(workload.arrays.order).index(0)
-    decision = decide(state, workload, qc)
+    decision = ask(scene, qc)
     g = named(workload, decision)
     assert decision.agent == "qc"
     assert g["jobs in system"] == 2
@@ -61,20 +61,20 @@ def test_features_say_what_their_names_say(busy):
 
 
 def test_history_is_binned_by_size_of_input(busy):
-    workload, state = busy
+    workload, scene = busy
     w = workload.arrays
-    apply_event(state, w, FINISHED, 0, 2.75)
+    apply_event(scene.known, FINISHED, 0, 2.75, 2.75)
     qc = list(w.order).index(0)
-    g = named(workload, decide(state, workload, 0))
-    size = ("small", "medium", "large")[w.size_bin[0]]
+    g = named(workload, ask(scene, 0))
+    size = ("small", "medium", "large")[w.size_bin[w.job_of[0]]]
     assert g[f"rank {qc}: mean seconds {size}"] == pytest.approx(0.25)
     assert g[f"rank {qc}: finished"] == 1
 
 
 def test_a_digest_changes_with_what_is_shown(busy):
-    workload, state = busy
-    first = decide(state, workload, 0)
-    assert first.digest() == decide(state.copy(), workload, 0).digest()
-    assert first.digest() != decide(state, workload, 1).digest()
-    state.by_type[0, 0] += 1
-    assert first.digest() != decide(state, workload, 0).digest()
+    _, scene = busy
+    first = ask(scene, 0)
+    assert first.digest() == ask(scene.copy(), 0).digest()
+    assert first.digest() != ask(scene, 1).digest()
+    scene.state.by_type[0, 0] += 1
+    assert first.digest() != ask(scene, 0).digest()

@@ -8,7 +8,7 @@ from tests.workloads import scenario
 from toolkit.catalogue import Catalogue
 from toolkit.cluster import Cluster, Node
 from toolkit.errors import ConfigError
-from toolkit.scenario import Feature, Pipelines
+from toolkit.scenarios.pipelines import Feature, Pipelines
 
 NAMES = Catalogue().groups["scenario"]
 

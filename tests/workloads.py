@@ -3,10 +3,13 @@
 import numpy as np
 
 from toolkit.cluster import Cluster, Node
+from toolkit.decision import decide
 from toolkit.reward import Weights
-from toolkit.scenario import MIB, Feature, Pipelines
+from toolkit.scenarios.pipelines import MIB, Estimates, Feature, Pipelines
+from toolkit.simulator.scene import Scene
 from toolkit.simulator.simulator import Truth
-from toolkit.workload import Estimates
+from toolkit.simulator.state import ASK_PROFILE, POSITION, STAGE, initial
+from toolkit.simulator.world import unknown
 
 TYPES = ("qc", "trim", "kmer", "align", "merge", "call")
 EDGES = (
@@ -87,7 +90,7 @@ class Luck:
         n = workload.tasks
         luck = np.exp(self.sigma * np.random.default_rng(seed).standard_normal((n, 1)))
         return Truth(
-            durations=w.seconds[w.type_of] * w.scale[:, None] * luck,
+            seconds=w.seconds[w.type_of] * w.scale[:, None] * luck,
             start_delay=np.full(n, self.start),
             seen_delay=np.full(n, self.seen),
         )
@@ -108,3 +111,15 @@ class Fixed:
         p = np.zeros(len(decision.mask))
         p[self.slots[decision.subject]] = 1.0
         return p
+
+
+def before(workload):
+    """The scene before anything has arrived, without a simulator's truth."""
+    return Scene(workload=workload, state=initial(workload), world=unknown())
+
+
+def ask(scene, position):
+    """The decision of the type at a position of the order."""
+    scene.state.cursor[STAGE] = ASK_PROFILE
+    scene.state.cursor[POSITION] = position
+    return decide(scene)

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("toolkit.learning.train:train", "learn a policy from a dataset"),
     "evaluate": ("evaluations.evaluate:evaluate", "judge policies on a suite of scenarios"),
     "leaderboard": ("leaderboard.leaderboard:leaderboard", "compare what was evaluated"),
+    "schedule": ("toolkit.workflows.schedule:schedule", "run one workflow under one policy"),
     "list": ("toolkit.listing:listing", "show the choices there are and what was made"),
     "completion": ("toolkit.completion:complete", "print a completion script: bash, zsh or fish"),
 }

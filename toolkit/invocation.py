@@ -146,7 +146,8 @@ def with_plus_signs(invocation: Invocation) -> list[str]:
     """
     command, catalogue = invocation.command, invocation.catalogue
     listed = catalogue.defaults(invocation.primary, invocation.chosen)
-    useful = {*listed, *catalogue.read(invocation.primary)}
+    own = catalogue.read(invocation.primary)
+    useful = {*listed, *own}
     given: dict[str, str] = {}
     words = []
     for word in invocation.overrides:
@@ -161,6 +162,11 @@ def with_plus_signs(invocation: Invocation) -> list[str]:
                 hint=f"to run both: toolkit {command} -m {group}={given[group]},{choice}",
             )
         given[group] = choice
+        if isinstance(own.get(group), dict) and list(own[group]) == ["name"]:
+            # The command wants a name, be it of a file here or of something that was trained;
+            # Hydra takes a mapping for a value where a word would be a choice of the group.
+            words.append(f"{group}={{name:'{choice}'}}")
+            continue
         finds_its_place = catalogue.is_global(group, choice.split(",")[0])
         if not (plus or group in useful or finds_its_place):
             reads = ", ".join(catalogue.used_by(invocation.primary)) or "no group"

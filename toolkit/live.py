@@ -12,26 +12,26 @@ from toolkit import reward
 from toolkit.decision import Decision, decide
 from toolkit.policies.policy import Policy, draw
 from toolkit.seeding import generator
-from toolkit.simulator.state import COST, JOBS_DONE, N_WAITING, SOJOURN, State
-from toolkit.workload import Floats, Ints, Workload
+from toolkit.simulator.scene import Scene
+from toolkit.simulator.state import CLOSED, N_WAITING, STAGE, settle
+from toolkit.workload import ALLOCATION, INTERVAL, Floats, Ints, Workload
 
 
 class Engine(Protocol):
     """A cluster that runs a workload and tells what it sees.
 
-    The state it returns is advanced by the events of ``toolkit.simulator.state`` and by
-    nothing else; ``State.choice`` holds the profiles of tasks submitted from now on.
+    The state of the scene that it starts is changed in place, by the events and choices of
+    ``toolkit.simulator`` and by nothing else. A choice is due where its cursor says so.
     """
 
-    def start(self, workload: Workload) -> State:
-        """Begin an episode; returns the state at time 0, before anything has arrived."""
+    def start(self, workload: Workload) -> Scene:
+        """Begin an episode; returns the scene at time 0, before anything has arrived."""
 
-    def advance(self, state: State, until: float) -> State:
-        """Run until ``until`` seconds or until every job has finished.
+    def act(self, key: int) -> None:
+        """Carry out the choice that is due; ``key`` is one of those of the decision."""
 
-        Returns:
-            The state afterwards; its clock tells when. May be the same object.
-        """
+    def advance(self, until: float) -> None:
+        """Run until a choice is due, ``until`` seconds, or every job has finished."""
 
     def outcome(self) -> Outcome:
         """Return what truly happened, after the episode."""
@@ -70,7 +70,7 @@ class Step:
         action: The slot that was chosen.
         propensity: The probability with which it was chosen; None where unknown.
         elapsed: Seconds until the next decision.
-        components: The four reward components of the interval, shape [4].
+        components: The terms of the reward over the interval, unweighted, shape [C].
         reward: Their weighted sum; 0 until the last choice of an instant.
     """
 
@@ -90,14 +90,14 @@ class Episode:
     Args:
         steps: In the order in which they were taken; position is the decision's number.
         outcome: What truly happened.
-        state: The last state.
+        scene: The last scene.
         terminated: Whether every job finished.
         longest_queue: Greatest number of waiting tasks of one type at any epoch.
     """
 
     steps: tuple[Step, ...]
     outcome: Outcome
-    state: State
+    scene: Scene
     terminated: bool
     longest_queue: int
 
@@ -111,78 +111,93 @@ def chooser(policy: Policy, seed: int) -> Chooser:
     return lambda decision: draw(policy, decision, rng)
 
 
+def outcome_of(scene: Scene) -> Outcome:
+    """Return what the state knows of the tasks, for engines whose state knows everything."""
+    s = scene.state
+    return Outcome(
+        ready=s.ready,
+        started=s.started,
+        finished=s.finished,
+        profile=s.profile.astype(np.int64),
+        node=s.node.astype(np.int64),
+        arrived=s.arrived,
+        completed=s.completed,
+    )
+
+
 def rollout(
     engine: Engine,
     workload: Workload,
     choose: Chooser,
     *,
-    interval: float,
     horizon: float,
-    weights: reward.Weights,
+    weights: reward.Reward,
     instants: Sequence[float] | None = None,
     record: bool = True,
 ) -> Episode:
-    """Run one episode: every ``interval`` seconds, ask for one process type after another.
+    """Run one episode: ask wherever a choice is due, let time pass where none is.
 
     Args:
         engine: Simulated, recorded or real.
         workload: What arrives.
         choose: Answers a decision with a slot and its probability.
-        interval: Seconds between instants of decision.
         horizon: Seconds after which the episode is truncated.
         weights: Weights of the reward.
-        instants: The instants of decision where they are known, s; ``interval`` gives those
-            that follow.
+        instants: The instants of decision of an allocation where they are known, s; the
+            workload's interval gives those that follow.
         record: Whether to keep the steps.
     """
     known = list(instants or ())
-    state = engine.start(workload)
-    signed = weights.signed()
+    interval = float(workload.arrays.numbers[INTERVAL])
+    columns, signed = reward.columns(weights), reward.signed(weights)
+    nothing = np.zeros(len(columns))
+    scene = engine.start(workload)
+    state = scene.state
     steps: list[Step] = []
+    taken: list[tuple[Decision, int, float | None]] = []
     longest = 0
-    number = 0
     epoch = 0
-    types = len(workload.types)
-    nothing = np.zeros(4)
-    while not state.done and float(state.time[0]) < horizon:
-        taken: list[tuple[Decision, int, float | None]] = []
-        for position in range(types):
-            decision = decide(state, workload, position)
+    while True:
+        if int(state.cursor[STAGE]) != CLOSED:
+            if float(state.time[0]) >= horizon:
+                break
+            decision = decide(scene)
             action, propensity = choose(decision)
-            state.choice[decision.subject] = int(decision.keys[action])
-            state.chooser[decision.subject] = number
-            number += 1
-            taken.append((decision, action, propensity))
-        before = state.totals[[JOBS_DONE, SOJOURN, COST]]
+            engine.act(int(decision.keys[action]))
+            if record:
+                taken.append((decision, action, propensity))
+            continue
+        if state.done or float(state.time[0]) >= horizon:
+            break
+        before = state.totals[columns]
         start = float(state.time[0])
         epoch += 1
-        state = engine.advance(
-            state, known[epoch] if epoch < len(known) else max(epoch * interval, start)
-        )
+        until = horizon
+        if workload.family == ALLOCATION:
+            until = known[epoch] if epoch < len(known) else max(epoch * interval, start)
+        engine.advance(until)
         elapsed = float(state.time[0]) - start
-        queue = float(state.by_type[:, N_WAITING].max())
-        longest = max(longest, int(queue))
-        if record:
-            paid = reward.components(
-                before, state.totals[[JOBS_DONE, SOJOURN, COST]], queue, elapsed
-            )
-            for i, (decision, action, propensity) in enumerate(taken):
-                last = i == types - 1
-                steps.append(
-                    Step(
-                        epoch=epoch - 1,
-                        decision=decision,
-                        action=action,
-                        propensity=propensity,
-                        elapsed=elapsed if last else 0.0,
-                        components=paid if last else nothing,
-                        reward=float(signed @ paid) if last else 0.0,
-                    )
+        settle(scene.known, elapsed)
+        longest = max(longest, int(state.by_type[:, N_WAITING].max()))
+        paid = state.totals[columns] - before
+        for i, (decision, action, propensity) in enumerate(taken):
+            last = i == len(taken) - 1
+            steps.append(
+                Step(
+                    epoch=epoch - 1,
+                    decision=decision,
+                    action=action,
+                    propensity=propensity,
+                    elapsed=elapsed if last else 0.0,
+                    components=paid if last else nothing,
+                    reward=float(signed @ paid) if last else 0.0,
                 )
+            )
+        taken = []
     return Episode(
         steps=tuple(steps),
         outcome=engine.outcome(),
-        state=state,
+        scene=scene,
         terminated=state.done,
         longest_queue=longest,
     )

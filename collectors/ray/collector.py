@@ -20,7 +20,7 @@ from toolkit.errors import require
 from toolkit.live import chooser, rollout
 from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say
-from toolkit.scenario import Pipelines
+from toolkit.scenarios.pipelines import Pipelines
 from toolkit.simulator.recorded import estimates_of
 from toolkit.trace import Trace
 
@@ -126,7 +126,6 @@ class RayCollector:
                     engine,
                     engine.workload,
                     chooser(policy, own),
-                    interval=scenario.interval,
                     horizon=scenario.horizon,
                     weights=scenario.weights,
                 )

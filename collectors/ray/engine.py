@@ -25,20 +25,25 @@ from collectors.ray.tasks import PROBE, attempt, payload, sample
 from toolkit.decision import decide
 from toolkit.errors import EngineError
 from toolkit.live import Outcome
-from toolkit.scenario import Pipelines
+from toolkit.scenarios.pipelines import Pipelines, PipelineWorkload
 from toolkit.seeding import generator
 from toolkit.simulator.kernel import first_fit
+from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
     ARRIVED,
     FINISHED,
     STARTED,
     WAITING,
-    State,
     apply_event,
+    choose_profile,
     initial,
+    next_arrival,
+    occupy,
     pass_time,
+    settle,
 )
-from toolkit.workload import Workload
+from toolkit.simulator.world import unknown
+from toolkit.workload import CPUS, MEMORY, Workload
 
 
 class RayEngine:
@@ -60,16 +65,16 @@ class RayEngine:
     ) -> None:
         self.nodes, self._seed, self._reads, self._scenario = list(nodes), seed, reads, scenario
         self._samples: list[Any] = []
-        self._workload: Workload | None = None
+        self._workload: PipelineWorkload | None = None
 
     @property
-    def workload(self) -> Workload:
+    def workload(self) -> PipelineWorkload:
         """The workload with the features that the samples really have."""
         if self._workload is None:
             raise EngineError("the engine was not prepared; call prepare(workload) first")
         return self._workload
 
-    def prepare(self, workload: Workload) -> None:
+    def prepare(self, workload: PipelineWorkload) -> None:
         """Make the input samples and load compiled code, before the clock starts."""
         _load_compiled(workload)
         rows = [
@@ -99,11 +104,10 @@ class RayEngine:
             cluster=workload.cluster,
         )
 
-    def start(self, workload: Workload) -> State:
+    def start(self, workload: Workload) -> Scene:
         """Start the clock."""
         n = workload.tasks
         w = workload.arrays
-        self._free_cpus, self._free_memory = w.node_cpus.copy(), w.node_memory.copy()
         self._queue: deque[int] = deque()
         self._next_job = 0
         self._running: dict[Any, int] = {}
@@ -111,7 +115,6 @@ class RayEngine:
         self._outputs: dict[int, Any] = {}
         self.parents = parents_of(workload)
         self._waiting_children = np.diff(w.child_ptr)
-        self.node = np.full(n, -1, dtype=np.int64)
         self.times = {
             name: np.full(n, np.nan)
             for name in (
@@ -127,37 +130,41 @@ class RayEngine:
         self.arrived_seen = np.full(workload.jobs, np.nan)
         self.node_samples: list[dict[str, Any]] = []
         self._last_seen = 0.0
-        self._state = initial(workload)
+        self._scene = Scene(workload=workload, state=initial(workload), world=unknown())
+        self._s, self._state = self._scene.known, self._scene.state
         psutil.cpu_percent()
         self._origin = time.time()
-        return self._state
+        return self._scene
 
-    def advance(self, state: State, until: float) -> State:
+    def act(self, key: int) -> None:
+        """Note the profile of the asked type; tasks submitted from now on have it."""
+        choose_profile(self._s, key)
+
+    def advance(self, until: float) -> None:
         """Let Ray run until ``until``, dispatching what becomes ready."""
-        w = self.workload.arrays
+        s, state = self._s, self._state
         while not state.done:
             now = self._now()
-            while self._next_job < len(w.arrival) and w.arrival[self._next_job] <= now:
-                self._arrive(state, self._next_job)
+            while next_arrival(s, self._next_job) <= now:
+                self._arrive(self._next_job)
                 self._next_job += 1
-                self._dispatch(state)
-            self._dispatch(state)
+                self._dispatch()
+            self._dispatch()
             if now >= until:
                 break
-            due = w.arrival[self._next_job] if self._next_job < len(w.arrival) else np.inf
+            due = float(next_arrival(s, self._next_job))
             patience = max(0.0, min(until, due) - self._now())
             if self._running:
                 ready, _ = ray.wait(
                     list(self._running), num_returns=1, timeout=patience, fetch_local=False
                 )
                 for stream in ready:
-                    self._listen(state, stream)
+                    self._listen(stream)
             else:
                 time.sleep(patience)
         if not state.done:
-            pass_time(state, w, self._seen())
+            pass_time(s, self._seen())
         self._sample_node()
-        return state
 
     def measure(self, task: int, profiles: Sequence[int]) -> list[dict[str, Any]]:
         """Run one task under each profile in turn, alone; its parents must have been measured.
@@ -171,7 +178,7 @@ class RayEngine:
         inputs = [self._outputs[q] for q in parents] if parents else [self._samples[job]]
         rows = []
         for number, p in enumerate(profiles):
-            cpus, memory = float(w.cpus[p]), float(w.memory[p])
+            cpus, memory = float(w.demand[p, CPUS]), float(w.demand[p, MEMORY])
             submitted = self._now()
             words = iter(self._submit(task, process, cpus, memory, 0, inputs))
             started = get(next(words)) - self._origin
@@ -216,9 +223,9 @@ class RayEngine:
             ready=self.times["ready"],
             started=self.times["started"],
             finished=finished,
-            profile=self._state.profile,
-            node=self.node,
-            arrived=self.workload.arrival,
+            profile=self._state.profile.astype(np.int64),
+            node=self._state.node.astype(np.int64),
+            arrived=self._state.arrived,
             completed=per_job.max(axis=1),
         )
 
@@ -230,29 +237,28 @@ class RayEngine:
         self._last_seen = max(self._now(), self._last_seen + 1e-7)
         return self._last_seen
 
-    def _arrive(self, state: State, job: int) -> None:
-        w = self.workload.arrays
+    def _arrive(self, job: int) -> None:
+        w, state = self.workload.arrays, self._state
+        at = min(float(next_arrival(self._s, job)), self._now())
         seen = self._seen()
         self.arrived_seen[job] = seen
-        apply_event(state, w, ARRIVED, job, seen)
+        apply_event(self._s, ARRIVED, job, at, seen)
         for task in range(int(w.job_ptr[job]), int(w.job_ptr[job + 1])):
             if state.status[task] == WAITING:
-                self.times["ready"][task] = w.arrival[job]
+                self.times["ready"][task] = at
                 self._queue.append(task)
 
-    def _dispatch(self, state: State) -> None:
+    def _dispatch(self) -> None:
         w = self.workload.arrays
         while self._queue:
             task = self._queue[0]
-            p = int(state.profile[task])
-            cpus, memory = float(w.cpus[p]), float(w.memory[p])
-            m = int(first_fit(self._free_cpus, self._free_memory, cpus, memory))
+            p = int(self._state.profile[task])
+            cpus, memory = float(w.demand[p, CPUS]), float(w.demand[p, MEMORY])
+            m = int(first_fit(self._s, p))
             if m < 0:
                 return
             self._queue.popleft()
-            self._free_cpus[m] -= cpus
-            self._free_memory[m] -= memory
-            self.node[task] = m
+            occupy(self._s, task, m)
             parents = self.parents[task]
             job = int(w.job_of[task])
             inputs = [self._outputs[q] for q in parents] if parents else [self._samples[job]]
@@ -272,10 +278,10 @@ class RayEngine:
             scheduling_strategy=on(self.nodes[node]),
         ).remote(process, max(1, int(cpus)), int(memory), *inputs)
 
-    def _listen(self, state: State, stream: Any) -> None:
+    def _listen(self, stream: Any) -> None:
         """Take the next word of a running task: started, outputs, or finished."""
         task = self._running[stream]
-        times, w = self.times, self.workload.arrays
+        times = self.times
         try:
             word = next(stream)
         except StopIteration as error:
@@ -287,7 +293,7 @@ class RayEngine:
             seen = self._seen()
             times["started"][task] = min(max(started, times["submitted"][task]), seen)
             times["started_seen"][task] = seen
-            apply_event(state, w, STARTED, task, seen)
+            apply_event(self._s, STARTED, task, float(times["started"][task]), seen)
         elif stage == 1:
             self._outputs[task] = word
         else:
@@ -298,14 +304,11 @@ class RayEngine:
             finished = took["finished"] - self._origin
             times["finished"][task] = min(max(finished, times["started"][task]), seen)
             times["finished_seen"][task] = seen
-            apply_event(state, w, FINISHED, task, seen)
-            self._release(state, task)
+            apply_event(self._s, FINISHED, task, float(times["finished"][task]), seen)
+            self._release(task)
 
-    def _release(self, state: State, task: int) -> None:
-        w = self.workload.arrays
-        m, p = int(self.node[task]), int(state.profile[task])
-        self._free_cpus[m] += w.cpus[p]
-        self._free_memory[m] += w.memory[p]
+    def _release(self, task: int) -> None:
+        w, state = self.workload.arrays, self._state
         for parent in self.parents[task]:
             self._waiting_children[parent] -= 1
             if self._waiting_children[parent] == 0:
@@ -330,14 +333,20 @@ class RayEngine:
 
 
 def _load_compiled(workload: Workload) -> None:
-    scratch, w = initial(workload), workload.arrays
-    apply_event(scratch, w, ARRIVED, 0, 0.0)
-    pass_time(scratch, w, 1.0)
-    decide(scratch, workload, 0)
-    first_fit(w.node_cpus, w.node_memory, 1.0, 1.0)
+    scene = Scene(workload=workload, state=initial(workload), world=unknown())
+    s = scene.known
+    decide(scene)
+    choose_profile(s, 0)
+    apply_event(s, ARRIVED, 0, 0.0, 0.0)
+    next_arrival(s, 1)
+    occupy(s, 0, max(0, int(first_fit(s, 0))))
+    apply_event(s, STARTED, 0, 0.0, 0.0)
+    apply_event(s, FINISHED, 0, 0.0, 0.0)
+    pass_time(s, 1.0)
+    settle(s, 1.0)
 
 
-def parents_of(workload: Workload) -> list[list[int]]:
+def parents_of(workload: PipelineWorkload) -> list[list[int]]:
     """Return the parents of each task, in the order of the type graph's edges."""
     w = workload.arrays
     types = len(workload.types)

@@ -13,6 +13,7 @@ from collectors.ray.tasks import PROBE
 from toolkit import trace as traces
 from toolkit.live import Episode
 from toolkit.trace import FEATURE, Trace
+from toolkit.workload import CPUS, MEMORY
 
 
 def record(
@@ -28,7 +29,7 @@ def record(
     """
     run, o = int(about["run"]), episode.outcome
     workload, w = engine.workload, engine.workload.arrays
-    state, times = episode.state, engine.times
+    state, times = episode.scene.state, engine.times
     tasks = []
     for i in np.flatnonzero(~np.isnan(times["started"])).tolist():
         p = int(state.profile[i])
@@ -40,10 +41,10 @@ def record(
                 "attempt": 0,
                 "job": int(w.job_of[i]),
                 "type": workload.types[int(w.type_of[i])],
-                "node": int(engine.node[i]),
+                "node": int(state.node[i]),
                 "profile": p,
-                "cpus": float(w.cpus[p]),
-                "memory": float(w.memory[p]),
+                "cpus": float(w.demand[p, CPUS]),
+                "memory": float(w.demand[p, MEMORY]),
                 "decision": int(state.decision[i]),
                 "ready_at": times["ready"][i],
                 "ready_seen": state.ready[i],
@@ -86,7 +87,7 @@ def record(
             "arrived_at": float(o.arrived[j]),
             "arrived_seen": _known(engine.arrived_seen[j]),
             "finished_at": _known(o.completed[j]),
-            "finished_seen": _known(state.completed[j]),
+            "finished_seen": _known(times["finished_seen"][w.job_ptr[j] : w.job_ptr[j + 1]].max()),
             **{
                 FEATURE + name: float(workload.job_features[j, f])
                 for f, name in enumerate(workload.features)

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from toolkit.cluster import Cluster, Node
 from toolkit.errors import ConfigError, EngineError, ResourceError, ToolkitError
 from toolkit.progress import say
-from toolkit.scenario import MIB, Pipelines
+from toolkit.scenarios.pipelines import MIB, Pipelines
 
 _WORKER_MEMORY = 350 * MIB
 _BASE_MEMORY = 700 * MIB

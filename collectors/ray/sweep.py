@@ -17,11 +17,10 @@ from collectors.ray.record import assemble
 from collectors.ray.session import RayNode
 from toolkit import trace as traces
 from toolkit.progress import progress
-from toolkit.scenario import Pipelines
+from toolkit.scenarios.pipelines import Pipelines, PipelineWorkload
 from toolkit.simulator.durations import Observations, estimate
 from toolkit.store import fingerprint
 from toolkit.trace import FEATURE, Trace
-from toolkit.workload import Workload
 
 
 def sweep(
@@ -98,7 +97,7 @@ def sweep(
 
 
 def _estimates(
-    rows: Sequence[dict[str, Any]], workload: Workload, scenario: Pipelines
+    rows: Sequence[dict[str, Any]], workload: PipelineWorkload, scenario: Pipelines
 ) -> dict[str, Any]:
     index = {t: i for i, t in enumerate(workload.types)}
     jobs = np.array([r["job"] for r in rows])

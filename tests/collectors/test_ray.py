@@ -92,7 +92,6 @@ def test_the_replay_of_a_real_run_is_exact(trace):
             Recorded(trace, run),
             workload_of(trace, run),
             forced.chooser,
-            interval=of.interval,
             horizon=of.horizon,
             weights=of.weights,
         )

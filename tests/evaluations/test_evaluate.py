@@ -30,7 +30,6 @@ def test_metrics_of_one_job_by_hand():
         Simulator(Luck(sigma=0, start=0, seen=0), 0),
         workload,
         chooser(Fixed([0] * 6), 0),
-        interval=of.interval,
         horizon=of.horizon,
         weights=of.weights,
     )
@@ -55,7 +54,6 @@ def test_an_episode_cut_by_its_horizon_counts_what_is_missing():
         Simulator(Luck(), 0),
         workload,
         chooser(Static(), 0),
-        interval=of.interval,
         horizon=1.0,
         weights=of.weights,
     )

@@ -9,15 +9,14 @@ import pytest
 import torch
 
 from tests.recordings import record
-from tests.workloads import estimates, scenario
+from tests import workloads
+from tests.workloads import before, estimates, scenario
 from toolkit.data.reconstruct import reconstruct
 from toolkit.data.transitions import Transitions, pad
-from toolkit.decision import decide
 from toolkit.errors import ConfigError, CorruptError, SchemaError
 from toolkit.learning.cql import CQL, MaskedCQLConfig, ScorerFactory
 from toolkit.learning.networks import MASKED, CandidateScorer, Ensemble, Shape
 from toolkit.policies import learned
-from toolkit.simulator.state import initial
 
 G, F, K = 7, 4, 6
 
@@ -202,7 +201,7 @@ def trained():
 def ask():
     of = scenario()
     workload = of.plan(0, estimates=estimates(of))
-    return workload, decide(initial(workload), workload, 2)
+    return workload, workloads.ask(before(workload), 2)
 
 
 def test_a_policy_survives_its_files(trained, tmp_path):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from tests.workloads import Fixed, Luck, estimates, scenario
+from tests.workloads import Fixed, Luck, ask, before, estimates, scenario
 from toolkit.catalogue import Catalogue
-from toolkit.decision import MHEFT_ADVICE, STATIC_ADVICE, decide
 from toolkit.errors import ConfigError
+from toolkit.features.allocation import MHEFT_ADVICE, STATIC_ADVICE
 from toolkit.live import chooser, rollout
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.policy import IllegalPolicyError, draw
@@ -15,7 +15,7 @@ from toolkit.policies.random import Random
 from toolkit.policies.reactive import Reactive
 from toolkit.seeding import generator
 from toolkit.simulator.simulator import Simulator
-from toolkit.simulator.state import ARRIVED, apply_event, initial
+from toolkit.simulator.state import ARRIVED, apply_event
 
 NAMES = Catalogue().groups["policy"]
 
@@ -38,7 +38,6 @@ def decisions(of=None, seed=0):
         Simulator(Luck(), seed),
         workload,
         look,
-        interval=of.interval,
         horizon=of.horizon,
         weights=of.weights,
     )
@@ -72,7 +71,7 @@ def test_a_policy_repeats_itself(name):
 def test_static_takes_the_profile_that_lets_most_through():
     workload, seen = decisions()
     w = workload.arrays
-    share = np.maximum(w.cpus / 2, w.memory / (96 * 2**20))
+    share = np.maximum(w.demand[:, 0] / 2, w.demand[:, 1] / (96 * 2**20))
     cost = w.seconds * share
     cost[:, 4] = np.inf
     for decision in seen:
@@ -84,19 +83,18 @@ def test_static_takes_the_profile_that_lets_most_through():
 def test_mheft_takes_at_most_half_while_another_waits_and_the_fastest_when_alone():
     of = scenario()
     workload = of.plan(0, estimates=estimates(of))
-    state = initial(workload)
+    scene = before(workload)
     first = int(workload.arrays.order[0])
-    state.choice[:] = -1
-    apply_event(state, workload.arrays, ARRIVED, 0, 0.0)
-    alone = decide(state, workload, 0)
+    apply_event(scene.known, ARRIVED, 0, 0.0, 0.0)
+    alone = ask(scene, 0)
     assert alone.subject == first
     fastest = int(np.argmin(workload.arrays.seconds[first][:4]))
     assert alone.candidates[:, MHEFT_ADVICE].argmax() == fastest
     other = int(workload.arrays.order[1])
-    state.by_type[other, 0] = 2.0
-    crowded = decide(state, workload, 0).candidates[:, MHEFT_ADVICE].argmax()
-    assert workload.arrays.cpus[crowded] <= 1
-    assert workload.arrays.memory[crowded] <= 48 * 2**20
+    scene.state.by_type[other, 0] = 2.0
+    crowded = ask(scene, 0).candidates[:, MHEFT_ADVICE].argmax()
+    assert workload.arrays.demand[crowded, 0] <= 1
+    assert workload.arrays.demand[crowded, 1] <= 48 * 2**20
 
 
 def test_reactive_gives_more_to_longer_queues():
@@ -105,11 +103,11 @@ def test_reactive_gives_more_to_longer_queues():
     policy = Reactive(rung=2)
     taken = []
     for waiting in range(9):
-        state = initial(workload)
-        state.by_type[0, 0] = waiting
+        scene = before(workload)
+        scene.state.by_type[0, 0] = waiting
         position = list(workload.arrays.order).index(0)
-        slot = int(np.argmax(policy.probabilities(decide(state, workload, position))))
-        taken.append((workload.arrays.cpus[slot], workload.arrays.memory[slot]))
+        slot = int(np.argmax(policy.probabilities(ask(scene, position))))
+        taken.append(tuple(workload.arrays.demand[slot, :2]))
     assert taken == sorted(taken)
     assert taken[0] == (1, 8 * 2**20)
     assert taken[-1] == (2, 64 * 2**20)

@@ -22,7 +22,6 @@ def replay(trace, run):
         Recorded(trace, run),
         workload_of(trace, run),
         forced.chooser,
-        interval=of.interval,
         horizon=of.horizon,
         weights=of.weights,
     )
@@ -53,9 +52,9 @@ def test_another_choice_keeps_the_luck_of_each_task(trace):
     w = workload.arrays
     mean = np.exp(calibration.durations.log_means(workload))
     rows = np.arange(workload.tasks)
-    own = np.log(truth.durations[rows, tasks["profile"]] / mean[rows, tasks["profile"]])
+    own = np.log(truth.seconds[rows, tasks["profile"]] / mean[rows, tasks["profile"]])
     other = np.log(
-        truth.durations[rows, (tasks["profile"] + 1) % 4] / mean[rows, (tasks["profile"] + 1) % 4]
+        truth.seconds[rows, (tasks["profile"] + 1) % 4] / mean[rows, (tasks["profile"] + 1) % 4]
     )
     for t in range(len(workload.types)):
         mine = w.type_of == t
@@ -76,7 +75,7 @@ def test_a_calibration_survives_its_file(trace, tmp_path):
     again = Calibration.load(tmp_path)
     workload = again.plan(12345)
     first, second = fitted.truth(workload, 7), again.truth(workload, 7)
-    np.testing.assert_array_equal(first.durations, second.durations)
+    np.testing.assert_array_equal(first.seconds, second.seconds)
     np.testing.assert_array_equal(first.start_delay, second.start_delay)
 
 

@@ -13,6 +13,7 @@ from tests.simulator import oracle
 from tests.workloads import Fixed, Luck, estimates, scenario, two_nodes
 from toolkit.live import chooser, rollout
 from toolkit.policies.random import Random
+from toolkit.simulator import kernel
 from toolkit.simulator.simulator import Simulator, Truth
 from toolkit.simulator.state import (
     DONE,
@@ -25,6 +26,7 @@ from toolkit.simulator.state import (
     WAITING,
     WAITING_SCALE,
 )
+from toolkit.workload import CPUS, MEMORY
 
 
 def run(of, policy, seed=0, model=None, cluster=None):
@@ -34,7 +36,6 @@ def run(of, policy, seed=0, model=None, cluster=None):
         engine,
         workload,
         chooser(policy, seed),
-        interval=of.interval,
         horizon=of.horizon,
         weights=of.weights,
     )
@@ -57,7 +58,7 @@ def test_the_kernel_equals_the_oracle(seed, jobs, rate, sigma, slots, delay, wid
     workload, episode = run(of, Fixed(slots), seed, model, two_nodes() if wide else None)
     truth = model.truth(workload, seed)
     started, finished = oracle.simulate(
-        workload, truth.durations.tolist(), truth.start_delay, truth.seen_delay, slots
+        workload, truth.seconds.tolist(), truth.start_delay, truth.seen_delay, slots
     )
     o = episode.outcome
     assert episode.terminated
@@ -74,12 +75,12 @@ def test_capacity_and_precedence_hold_under_any_choice(seed, rate, wide):
     for task in range(workload.tasks):
         for i in range(w.child_ptr[task], w.child_ptr[task + 1]):
             assert o.started[w.children[i]] >= o.finished[task]
-    for m in range(len(w.node_cpus)):
+    for m in range(len(w.capacity)):
         mine = np.flatnonzero(o.node == m)
         for at in o.started[mine]:
             now = mine[(o.started[mine] <= at) & (o.finished[mine] > at)]
-            assert w.cpus[o.profile[now]].sum() <= w.node_cpus[m] + 1e-9
-            assert w.memory[o.profile[now]].sum() <= w.node_memory[m] + 0.5
+            assert w.demand[o.profile[now], CPUS].sum() <= w.capacity[m, CPUS] + 1e-9
+            assert w.demand[o.profile[now], MEMORY].sum() <= w.capacity[m, MEMORY] + 0.5
     first = w.arrival[w.job_of]
     assert (o.started >= first).all()
 
@@ -101,8 +102,8 @@ def test_running_counters_equal_a_recount_at_every_decision():
                 N_RUNNING: running.sum(),
                 N_DONE: (mine & (s.status == DONE)).sum(),
                 WAITING_SCALE: w.scale[waiting].sum(),
-                USED_CPUS: w.cpus[s.profile[running]].sum(),
-                USED_MEMORY: w.memory[s.profile[running]].sum(),
+                USED_CPUS: w.demand[s.profile[running], CPUS].sum(),
+                USED_MEMORY: w.demand[s.profile[running], MEMORY].sum(),
             }
             for column, value in counted.items():
                 assert s.by_type[t, column] == pytest.approx(value, abs=1e-6)
@@ -113,7 +114,6 @@ def test_running_counters_equal_a_recount_at_every_decision():
         Simulator(Luck(), 3),
         workload,
         check,
-        interval=of.interval,
         horizon=of.horizon,
         weights=of.weights,
     )
@@ -128,19 +128,24 @@ def test_the_view_of_a_policy_cannot_be_written():
         decision.view.status[0] = 3
 
     with pytest.raises(ValueError, match="read-only"):
-        rollout(Simulator(Luck(), 0), workload, write, interval=1, horizon=9, weights=of.weights)
+        rollout(Simulator(Luck(), 0), workload, write, horizon=9, weights=of.weights)
 
 
-def test_a_step_leaves_the_state_it_was_given_alone():
+def test_a_copy_goes_its_own_way():
     of = scenario()
     workload = of.plan(0, estimates=estimates(of))
     engine = Simulator(Luck(), 0)
-    state = engine.start(workload)
-    state.choice[:] = 0
-    before = state.copy()
-    engine.advance(state, 5.0)
-    for old, now in zip(before, state, strict=True):
+    scene = engine.start(workload)
+    for _ in workload.types:
+        engine.act(0)
+    kept = scene.copy()
+    before = kept.state.copy()
+    engine.advance(5.0)
+    for old, now in zip(before, kept.state, strict=True):
         np.testing.assert_array_equal(old, now)
+    kernel.advance(kept.handle, 5.0)
+    for one, other in zip(kept.state, scene.state, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 class Exponential:
@@ -154,7 +159,7 @@ class Exponential:
         drawn = np.random.default_rng(seed).exponential(1 / self.rate, (n, 1))
         zero = np.zeros(n)
         durations = np.repeat(drawn, len(workload.profiles), axis=1)
-        return Truth(durations=durations, start_delay=zero, seen_delay=zero)
+        return Truth(seconds=durations, start_delay=zero, seen_delay=zero)
 
 
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.6), (2, 0.7)])

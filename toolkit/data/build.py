@@ -14,8 +14,8 @@ from toolkit import trace as traces
 from toolkit.data.card import DatasetCard
 from toolkit.data.reconstruct import Reconstructed, reconstruct
 from toolkit.data.transitions import SCHEMA
-from toolkit.decision import FEATURISER
 from toolkit.errors import ConfigError, require
+from toolkit.features.observe import FEATURISER
 from toolkit.live import chooser, rollout
 from toolkit.policies.mheft import MoldableHeft
 from toolkit.policies.policy import Policy
@@ -171,7 +171,6 @@ def reference_return(policy: Policy, calibration: Calibration) -> float:
             Simulator(calibration, seed),
             workload,
             chooser(policy, seed),
-            interval=scenario.interval,
             horizon=scenario.horizon,
             weights=scenario.weights,
         )

@@ -44,11 +44,10 @@ def reconstruct(trace: Trace) -> Iterator[Reconstructed]:
             Recorded(trace, run),
             workload,
             forced.chooser,
-            interval=scenario.interval,
             horizon=scenario.horizon,
             weights=scenario.weights,
         )
-        closing = None if episode.terminated else decide(episode.state, workload, 0)
+        closing = None if episode.terminated else decide(episode.scene)
         yield Reconstructed(
             run=run,
             policy=str(about["policy"]),

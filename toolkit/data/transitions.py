@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from toolkit.decision import CANDIDATE_FEATURES, FEATURISER, Decision, global_features
+from toolkit.decision import Decision
 from toolkit.errors import CorruptError, SchemaError
+from toolkit.features.observe import FEATURISER, features_of
 from toolkit.live import Episode
-from toolkit.reward import COMPONENTS, UNITS
-from toolkit.workload import Floats, Ints, Workload
+from toolkit.reward import Weights
+from toolkit.workload import FAMILIES, Floats, Ints, Workload
 
 SCHEMA = 1
 """Version of the columns."""
@@ -42,7 +43,7 @@ COLUMNS = pa.schema(
         _field("action", pa.int32(), "slot; null in the closing row", nullable=True),
         _field("key", pa.int32(), "what the slot stands for", nullable=True),
         _field("reward", pa.float64(), "weighted sum"),
-        *[_field(f"r_{n}", pa.float32(), u) for n, u in zip(COMPONENTS, UNITS, strict=True)],
+        *[_field(f"r_{name}", pa.float32(), t.unit) for name, t in Weights.TERMS.items()],
         _field("terminated", pa.bool_(), "flag"),
         _field("truncated", pa.bool_(), "flag"),
         _field("propensity", pa.float64(), "probability", nullable=True),
@@ -59,15 +60,16 @@ A truncated episode ends with a closing row that holds its last observation and 
 """
 
 
-def schema(types: tuple[str, ...], family: str = "allocation") -> pa.Schema:
+def schema(workload: Workload) -> pa.Schema:
     """Return the columns with the metadata that names every feature and its unit."""
+    globals_, candidates = features_of(workload)
     described = {
         "schema": SCHEMA,
-        "family": family,
+        "family": FAMILIES[workload.family],
         "featuriser": FEATURISER,
-        "types": list(types),
-        "globals": [list(f) for f in global_features(types)],
-        "candidates": [list(f) for f in CANDIDATE_FEATURES],
+        "types": list(workload.types),
+        "globals": [list(f) for f in globals_],
+        "candidates": [list(f) for f in candidates],
     }
     return COLUMNS.with_metadata({"toolkit": json.dumps(described)})
 
@@ -88,7 +90,8 @@ def rows(
     decisions = [s.decision for s in steps] + ([closing] if closing is not None else [])
     extra = len(decisions) - len(steps)
     last = np.arange(len(decisions)) == len(steps) - 1
-    components = np.array([s.components for s in steps] + [np.zeros(4)] * extra)
+    nothing = np.zeros(len(Weights.TERMS))
+    components = np.array([s.components for s in steps] + [nothing] * extra)
     columns: dict[str, Any] = {
         "episode": [number] * len(decisions),
         "step": list(range(len(decisions))),
@@ -101,7 +104,7 @@ def rows(
         "action": [s.action for s in steps] + [None] * extra,
         "key": [int(s.decision.keys[s.action]) for s in steps] + [None] * extra,
         "reward": [s.reward for s in steps] + [0.0] * extra,
-        **{f"r_{n}": components[:, i].astype(np.float32) for i, n in enumerate(COMPONENTS)},
+        **{f"r_{n}": components[:, i].astype(np.float32) for i, n in enumerate(Weights.TERMS)},
         "terminated": last & episode.terminated,
         "truncated": last & (not episode.terminated),
         "propensity": [s.propensity for s in steps] + [None] * extra,
@@ -111,7 +114,7 @@ def rows(
         "run": [run] * len(decisions),
         "decision": list(range(len(decisions))),
     }
-    return pa.Table.from_pydict(columns, schema=schema(workload.types))
+    return pa.Table.from_pydict(columns, schema=schema(workload))
 
 
 @dataclass(frozen=True, kw_only=True)

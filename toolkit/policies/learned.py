@@ -14,8 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from toolkit.decision import CANDIDATE_FEATURES, FEATURISER, Decision, global_features
+from toolkit.decision import Decision
 from toolkit.errors import ConfigError, CorruptError, SchemaError, require
+from toolkit.features.observe import FEATURISER, features_of
 from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
 from toolkit.policies.policy import certain
 from toolkit.store import write_text
@@ -48,7 +49,8 @@ class Learned:
         told = [tuple(f) for f in self.about["globals"]] + [
             tuple(f) for f in self.about["candidates"]
         ]
-        now = global_features(workload.types) + list(CANDIDATE_FEATURES)
+        globals_, candidates = features_of(workload)
+        now = globals_ + candidates
         if self.about["featuriser"] != FEATURISER or told != now:
             gone = [n for n, _ in told if (n not in {m for m, _ in now})][:3]
             new = [n for n, _ in now if (n not in {m for m, _ in told})][:3]

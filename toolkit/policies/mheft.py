@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.decision import MHEFT_ADVICE, Decision
+from toolkit.decision import Decision
+from toolkit.features.allocation import MHEFT_ADVICE
 from toolkit.policies.policy import certain
 from toolkit.workload import Floats, Workload
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.decision import STATIC_ADVICE, Decision
+from toolkit.decision import Decision
+from toolkit.features.allocation import STATIC_ADVICE
 from toolkit.policies.policy import certain
 from toolkit.workload import Floats, Workload
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from toolkit.cluster import Cluster
-from toolkit.errors import CorruptError, SchemaError
+from toolkit.errors import ConfigError, CorruptError, SchemaError
 from toolkit.live import rollout
-from toolkit.scenario import Pipelines
+from toolkit.scenarios.pipelines import Estimates, Pipelines, PipelineWorkload
 from toolkit.seeding import generator
 from toolkit.simulator.durations import QUANTILES, DurationModel, Observations
 from toolkit.simulator.recorded import (
@@ -31,7 +31,7 @@ from toolkit.simulator.recorded import (
 from toolkit.simulator.simulator import Simulator, Truth, TruthModel
 from toolkit.store import write_text
 from toolkit.trace import Trace
-from toolkit.workload import Estimates, Floats, Workload
+from toolkit.workload import Floats, Workload
 
 SCHEMA = 1
 _DRAWS = 8
@@ -62,17 +62,17 @@ class Calibration:
 
     def truth(self, workload: Workload, seed: int) -> Truth:
         """Draw luck for every task and delay (common random numbers per seed)."""
-        n = workload.tasks
+        n, pipelines = workload.tasks, _pipelines(workload)
         u = generator(seed, "luck").random(n)
-        residual = self.durations.residual(workload.arrays.type_of, u)
+        residual = self.durations.residual(workload.arrays.type_of.astype(np.int64), u)
         grid = (np.arange(QUANTILES) + 0.5) / QUANTILES
         return Truth(
-            durations=np.exp(self.durations.log_means(workload) + residual[:, None]),
+            seconds=np.exp(self.durations.log_means(pipelines) + residual[:, None]),
             start_delay=np.interp(generator(seed, "start").random(n), grid, self.start_delay),
             seen_delay=np.interp(generator(seed, "seen").random(n), grid, self.seen_delay),
         )
 
-    def plan(self, seed: int) -> Workload:
+    def plan(self, seed: int) -> PipelineWorkload:
         """Plan an unseen episode of the calibrated scenario, with the calibrated estimates."""
         return self.scenario.plan(seed, estimates=self.estimates, cluster=self.cluster)
 
@@ -148,7 +148,7 @@ class Replayed:
         order = np.argsort(tasks["task"].to_numpy(), kind="stable")
         tasks = tasks.take(order)
         model, w = self.calibration.durations, workload.arrays
-        means = model.log_means(workload)
+        means = model.log_means(_pipelines(workload))
         rows = np.arange(workload.tasks)
         profile = tasks["profile"].to_numpy()
         seconds = tasks["finished_at"].to_numpy() - tasks["started_at"].to_numpy()
@@ -159,10 +159,11 @@ class Replayed:
             n = max(1, int(model.counts[t].sum()))
             rank = np.searchsorted(model.residuals[t], residual[mine]) / QUANTILES
             luck[mine] = np.clip(rank, 0.5 / n, 1 - 0.5 / n)
-        durations = np.exp(means + model.residual(w.type_of, luck)[:, None])
+        own = model.residual(w.type_of.astype(np.int64), luck)
+        durations = np.asarray(np.exp(means + own[:, None]))
         durations[rows, profile] = seconds
         return Truth(
-            durations=durations,
+            seconds=durations,
             start_delay=start_delays_of(self.trace, self.run)[order],
             seen_delay=tasks["finished_seen"].to_numpy() - tasks["finished_at"].to_numpy(),
         )
@@ -179,10 +180,16 @@ class _Naive:
         truth = self.calibration.truth(workload, seed)
         flat = self.mean[workload.arrays.type_of][:, None]
         return Truth(
-            durations=np.broadcast_to(flat, truth.durations.shape).copy(),
+            seconds=np.broadcast_to(flat, truth.seconds.shape).copy(),
             start_delay=truth.start_delay,
             seen_delay=truth.seen_delay,
         )
+
+
+def _pipelines(workload: Workload) -> PipelineWorkload:
+    if not isinstance(workload, PipelineWorkload):
+        raise ConfigError("a calibration of pipelines can only replay pipelines")
+    return workload
 
 
 def fit(trace: Trace, runs: Sequence[int] | None = None) -> Calibration:
@@ -225,7 +232,6 @@ def simulate(
         Simulator(model, seed),
         workload,
         Forced(trace, run).chooser,
-        interval=scenario.interval,
         horizon=scenario.horizon,
         weights=scenario.weights,
         instants=instants_of(trace, run).tolist(),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import CorruptError, require
-from toolkit.workload import Estimates, Floats, Ints, Workload
+from toolkit.scenarios.pipelines import Estimates, PipelineWorkload
+from toolkit.workload import Floats, Ints
 
 QUANTILES = 201
 """Entries of a residual table."""
@@ -141,7 +142,7 @@ class DurationModel:
         )
         return np.asarray(np.einsum("ij,ij->i", x, self.coefficients[observed.type_of]))
 
-    def log_means(self, workload: Workload) -> Floats:
+    def log_means(self, workload: PipelineWorkload) -> Floats:
         """Return the mean log seconds of every task under every profile, shape [n, P]."""
         w = workload.arrays
         columns = (_columns(workload.job_features) - self.centre) / self.spread

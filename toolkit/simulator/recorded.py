@@ -12,19 +12,21 @@ from toolkit.cluster import Cluster
 from toolkit.decision import Decision
 from toolkit.errors import ConfigError, CorruptError
 from toolkit.live import Chooser, Outcome
-from toolkit.scenario import Pipelines
+from toolkit.scenarios.pipelines import Estimates, Pipelines, PipelineWorkload
 from toolkit.simulator.durations import Observations
+from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
     ARRIVED,
     FINISHED,
     STARTED,
-    State,
     apply_event,
+    choose_profile,
     initial,
     pass_time,
 )
+from toolkit.simulator.world import unknown
 from toolkit.trace import FEATURE, Trace
-from toolkit.workload import Estimates, Floats, Workload
+from toolkit.workload import Floats, Workload
 
 
 def scenario_of(trace: Trace) -> Pipelines:
@@ -40,7 +42,7 @@ def estimates_of(provenance: Mapping[str, Any]) -> Estimates:
     )
 
 
-def workload_of(trace: Trace, run: int, *, arrival: str = "arrived_at") -> Workload:
+def workload_of(trace: Trace, run: int, *, arrival: str = "arrived_at") -> PipelineWorkload:
     """Return the workload of a recorded run: its true jobs, features and arrivals.
 
     Args:
@@ -128,46 +130,55 @@ class Recorded:
             raise CorruptError(f"run {run} has tasks with several attempts; it cannot be replayed")
         self._tasks, self._jobs = tasks, jobs
         events = [
-            (_times(jobs["arrived_seen"]), ARRIVED),
-            (_times(tasks["started_seen"]), STARTED),
-            (_times(tasks["finished_seen"]), FINISHED),
+            (_times(jobs["arrived_at"]), _times(jobs["arrived_seen"]), ARRIVED),
+            (_times(tasks["started_at"]), _times(tasks["started_seen"]), STARTED),
+            (_times(tasks["finished_at"]), _times(tasks["finished_seen"]), FINISHED),
         ]
-        seen = np.concatenate([times for times, _ in events])
-        kinds = np.concatenate([np.full(len(times), k) for times, k in events])
-        subjects = np.concatenate([np.arange(len(times)) for times, _ in events])
+        at = np.concatenate([happened for happened, _, _ in events])
+        seen = np.concatenate([times for _, times, _ in events])
+        kinds = np.concatenate([np.full(len(times), k) for _, times, k in events])
+        subjects = np.concatenate([np.arange(len(times)) for _, times, _ in events])
         known = ~np.isnan(seen)
         order = np.lexsort((subjects, kinds, seen))
         order = order[known[order]]
-        self._seen, self._kinds, self._subjects = seen[order], kinds[order], subjects[order]
+        self._at, self._seen = at[order], seen[order]
+        self._kinds, self._subjects = kinds[order], subjects[order]
         self._epoch_at = instants_of(trace, run)
         self._next = 0
         self._epoch = 0
-        self._workload: Workload | None = None
+        self._scene: Scene | None = None
 
-    def start(self, workload: Workload) -> State:
+    def start(self, workload: Workload) -> Scene:
         """Begin again at the first event."""
-        self._workload = workload
         self._next = self._epoch = 0
-        return initial(workload)
+        self._scene = Scene(workload=workload, state=initial(workload), world=unknown())
+        return self._scene
 
-    def advance(self, state: State, until: float) -> State:
+    def act(self, key: int) -> None:
+        """Note a choice; what it led to has been recorded."""
+        choose_profile(self._started().known, key)
+
+    def advance(self, until: float) -> None:
         """Apply what was seen before the next recorded decision; ``until`` is not consulted."""
-        if self._workload is None:
-            raise ConfigError("the recorded engine was not started; call start(workload) first")
-        after, w = state.copy(), self._workload.arrays
+        scene = self._started()
+        s, state = scene.known, scene.state
         self._epoch += 1
         last = self._epoch >= len(self._epoch_at)
         boundary = np.inf if last else float(self._epoch_at[self._epoch])
         while self._next < len(self._seen) and self._seen[self._next] <= boundary:
             i = self._next
-            apply_event(after, w, self._kinds[i], self._subjects[i], self._seen[i])
+            apply_event(s, self._kinds[i], self._subjects[i], self._at[i], self._seen[i])
             self._next += 1
         if not last:
-            pass_time(after, w, boundary)
-        elif not after.done:
+            pass_time(s, boundary)
+        elif not state.done:
             # The recording was cut here: let the clock leave any horizon behind.
-            after.time[0] = np.inf
-        return after
+            state.time[0] = np.inf
+
+    def _started(self) -> Scene:
+        if self._scene is None:
+            raise ConfigError("the recorded engine was not started; call start(workload) first")
+        return self._scene
 
     def outcome(self) -> Outcome:
         """Return what was recorded."""

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from toolkit.errors import ToolkitError
-from toolkit.live import Outcome
-from toolkit.simulator import kernel
-from toolkit.simulator.state import State, initial
-from toolkit.workload import Floats, Workload
+from toolkit.live import Outcome, outcome_of
+from toolkit.simulator import kernel, world
+from toolkit.simulator.scene import Scene
+from toolkit.simulator.state import initial
+from toolkit.workload import Floats, Indices, Workload
 
-SIMULATOR = 1
+SIMULATOR = 2
 """Version of the engine's rules; scores of different versions are never mixed."""
+
+
+def _none() -> Floats:
+    return np.zeros(0)
+
+
+def _no_delay() -> Floats:
+    return np.zeros(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
     """What an episode's durations and delays really are; no policy sees it.
 
+    A task takes ``seconds[type, column] * scale[task]``, or ``seconds[task, column]`` where there
+    is no scale.
+
     Args:
-        durations: Seconds of each task under each profile, shape [n, P].
-        start_delay: Seconds from hand-over to start, shape [n].
-        seen_delay: Seconds from an event to its being seen, shape [n].
+        seconds: Shape [T, C], or [n, C] where there is no scale.
+        scale: Shape [n] or [0].
+        start_delay: Seconds from hand-over to start, shape [1] or [n].
+        seen_delay: Seconds from an event to its being seen, shape [1] or [n].
+        startup: Seconds that an executor takes to start.
+        outages: Times in ascending order, nodes, and ``LOST``, ``RETURNED`` or ``KILLED``.
     """
 
-    durations: Floats
-    start_delay: Floats
-    seen_delay: Floats
+    seconds: Floats
+    scale: Floats = field(default_factory=_none)
+    start_delay: Floats = field(default_factory=_no_delay)
+    seen_delay: Floats = field(default_factory=_no_delay)
+    startup: float = 0.0
+    outages: tuple[Floats, Indices, Indices] | None = None
 
 
 class TruthModel(Protocol):
@@ -50,54 +68,52 @@ class Simulator:
     def __init__(self, model: TruthModel, seed: int) -> None:
         self._model = model
         self._seed = seed
-        self._workload: Workload | None = None
-        self._world: kernel.World | None = None
-        self._last: State | None = None
+        self._scene: Scene | None = None
 
-    def start(self, workload: Workload) -> State:
+    def start(self, workload: Workload) -> Scene:
         """Begin an episode."""
-        truth = self._model.truth(workload, self._seed)
-        n = workload.tasks
-        if truth.durations.shape != (n, len(workload.profiles)):
-            raise ToolkitError(
-                f"the duration model answered shape {truth.durations.shape} for {n} tasks and "
-                f"{len(workload.profiles)} profiles"
-            )
-        self._workload = workload
-        self._world = kernel.create(
-            workload.arrays, truth.durations, truth.start_delay, truth.seen_delay
-        )
-        self._last = initial(workload)
-        return self._last
+        self._scene = scene_of(workload, self._model.truth(workload, self._seed))
+        return self._scene
 
-    def advance(self, state: State, until: float) -> State:
-        """Return the state after ``until``; the argument is left as it was."""
-        if self._workload is None or self._world is None:
-            raise ToolkitError("the simulator was not started; call start(workload) first")
-        after = state.copy()
-        kernel.advance(self._world, after, self._workload.arrays, until)
-        self._last = after
-        return after
+    def act(self, key: int) -> None:
+        """Carry out a choice."""
+        kernel.act(self._started().handle, key)
+
+    def advance(self, until: float) -> None:
+        """Let time pass until a choice is due, ``until``, or every job has finished."""
+        kernel.advance(self._started().handle, until)
 
     def outcome(self) -> Outcome:
         """Return what truly happened."""
-        if self._world is None or self._last is None or self._workload is None:
+        return outcome_of(self._started())
+
+    def _started(self) -> Scene:
+        if self._scene is None:
             raise ToolkitError("the simulator was not started; call start(workload) first")
-        world, state, w = self._world, self._last, self._workload.arrays
-        last = w.job_ptr[1:] - 1
-        finished = np.where(state.left == 0, world.finished[last], np.nan)
-        return Outcome(
-            ready=state.ready,
-            started=world.started,
-            finished=world.finished,
-            profile=state.profile,
-            node=world.node,
-            arrived=np.where(np.isnan(state.arrived), np.nan, w.arrival),
-            completed=_completed(world.finished, w.job_ptr, finished),
+        return self._scene
+
+
+def scene_of(workload: Workload, truth: Truth) -> Scene:
+    """Return an episode before anything has arrived.
+
+    Raises:
+        ToolkitError: When the truth is of another shape than the workload.
+    """
+    w = workload.arrays
+    rows = len(w.seconds) if len(truth.scale) else workload.tasks
+    wanted = (rows, w.seconds.shape[1])
+    if truth.seconds.shape != wanted or len(truth.scale) not in (0, workload.tasks):
+        raise ToolkitError(
+            f"the duration model answered shapes {truth.seconds.shape} and {truth.scale.shape} "
+            f"where {wanted} and ({workload.tasks},) were expected"
         )
-
-
-def _completed(finished: Floats, job_ptr: np.ndarray, known: Floats) -> Floats:
-    """Return the finish of each job's last task, NaN where a job did not finish."""
-    latest = np.maximum.reduceat(np.nan_to_num(finished, nan=-np.inf), job_ptr[:-1])
-    return np.where(np.isnan(known), np.nan, latest)
+    true = world.create(
+        w,
+        np.ascontiguousarray(truth.seconds),
+        np.ascontiguousarray(truth.scale),
+        np.ascontiguousarray(truth.start_delay),
+        np.ascontiguousarray(truth.seen_delay),
+        truth.startup,
+        truth.outages,
+    )
+    return Scene(workload=workload, state=initial(workload), world=true)

@@ -1,0 +1,394 @@
+"""The kernel against a plain oracle, step by step, in every family and with everything going wrong.
+
+Both are asked the same questions and given the same answers; at every decision the legal choices
+must be equal, and what the state keeps running must equal a recount of what it keeps at rest.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.simulator import oracle, random_scenes
+from tests.simulator.random_scenes import HORIZON
+from toolkit.decision import decide
+from toolkit.schedule import COPY, KILLED, RUN, Schedule
+from toolkit.seeding import generator
+from toolkit.simulator import kernel, state
+from toolkit.simulator.simulator import scene_of
+from toolkit.simulator.state import (
+    ASK_FLEET,
+    ASK_NODE,
+    ASK_PROFILE,
+    ASK_TASK,
+    BATCH,
+    CLOSED,
+    DONE,
+    N_DONE,
+    N_RUNNING,
+    N_WAITING,
+    PICKED,
+    POSITION,
+    PRESENT,
+    RUNNING,
+    STAGE,
+    USED_CPUS,
+    USED_MEMORY,
+    WAITING,
+    WAITING_SCALE,
+)
+from toolkit.workload import ALLOCATION, CPUS, IN_FLIGHT, MEMORY, PLACEMENT
+
+STAGES = {ASK_TASK: "task", ASK_NODE: "node", ASK_PROFILE: "profile", ASK_FLEET: "fleet"}
+STATUS = ("blocked", "waiting", "running", "done")
+
+seeds = st.integers(0, 2**20)
+disturbances = st.integers(0, 6)
+in_flight = st.sampled_from([0, 0, 1, 2])
+
+placements = st.builds(
+    random_scenes.placement,
+    seeds,
+    jobs=st.integers(1, 4),
+    tasks=st.integers(1, 7),
+    nodes=st.integers(1, 4),
+    grid=st.booleans(),
+    outages=disturbances,
+    pull=st.booleans(),
+    duplicate=st.booleans(),
+    in_flight=in_flight,
+)
+allocations = st.builds(
+    random_scenes.allocation,
+    seeds,
+    jobs=st.integers(1, 5),
+    tasks=st.integers(1, 6),
+    nodes=st.integers(1, 3),
+    grid=st.booleans(),
+    outages=disturbances,
+    in_flight=in_flight,
+)
+configurations = st.builds(
+    random_scenes.configuration,
+    seeds,
+    jobs=st.integers(1, 4),
+    tasks=st.integers(1, 7),
+    hosts=st.integers(1, 2),
+    grid=st.booleans(),
+    outages=disturbances,
+    in_flight=in_flight,
+)
+every_family = st.one_of(placements, allocations, configurations)
+
+
+def asked(scene):
+    """Stage and subject of the choice that is due in the kernel."""
+    cursor = scene.state.cursor
+    stage = int(cursor[STAGE])
+    subject = {
+        ASK_TASK: -1,
+        ASK_NODE: int(cursor[PICKED]),
+        ASK_PROFILE: int(scene.workload.arrays.order[cursor[POSITION]]),
+        ASK_FLEET: int(cursor[BATCH]),
+    }[stage]
+    return STAGES[stage], subject
+
+
+def decisions(scene):
+    """Let time pass in the kernel and yield wherever a choice is due."""
+    s = scene.state
+    while not s.done and s.time[0] < HORIZON:
+        if s.cursor[STAGE] != CLOSED:
+            yield decide(scene)
+            continue
+        before = float(s.time[0])
+        kernel.proceed(scene.handle, HORIZON)
+        assert s.done or s.time[0] > before or s.cursor[STAGE] != CLOSED, "time stands still"
+
+
+def random_choice(rng, decision):
+    """Return any legal key; a copy of a parent, which is rare, more often than others."""
+    keys = np.sort(decision.keys[decision.mask])
+    weights = 1.0 + 3.0 * (keys >= len(decision.scene.state.up)) * (decision.agent == "node")
+    return int(rng.choice(keys, p=weights / weights.sum()))
+
+
+def together(case, look=None):
+    """Run kernel and oracle with the same random choices; return both at the end."""
+    workload, truth = case
+    scene = scene_of(workload, truth)
+    plain = oracle.Oracle(workload, truth)
+    questions = plain.run(HORIZON)
+    question = next(questions, None)
+    rng = generator(workload.seed, "choices")
+    for decision in decisions(scene):
+        assert question is not None, "the oracle has nothing to ask"
+        assert decision.time == pytest.approx(question.time, abs=1e-9)
+        assert asked(scene) == (question.stage, question.subject)
+        legal = tuple(sorted(decision.keys[decision.mask].tolist()))
+        assert legal == question.legal
+        assert len(set(legal)) == len(legal)
+        if look is not None:
+            look(scene, decision, plain)
+        key = random_choice(rng, decision)
+        kernel.act(scene.handle, key)
+        try:
+            question = questions.send(key)
+        except StopIteration:
+            question = None
+    return scene, plain
+
+
+def equal(got, wanted):
+    """Compare numbers, with NaN for None."""
+    wanted = [np.nan if x is None else x for x in wanted]
+    np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def compare(scene, plain):
+    """Assert that kernel and oracle stand at the same point, with the same past."""
+    s = scene.state
+    assert s.time[0] == pytest.approx(plain.now, abs=1e-9)
+    assert [STATUS[x] for x in s.status] == plain.status
+    equal(s.ready, plain.ready_at)
+    equal(s.started, plain.start)
+    equal(s.finished, plain.finish)
+    equal(s.arrived, plain.arrived)
+    equal(s.completed, plain.completed)
+    assert s.node.tolist() == [-1 if m is None else m for m in plain.where]
+    assert s.profile.tolist() == plain.profile
+    if scene.workload.family != ALLOCATION:
+        equal(s.begun, plain.begun)
+    for name, value in plain.totals().items():
+        got = s.totals[getattr(state, name)]
+        assert got == pytest.approx(value, rel=1e-7, abs=1e-6), name
+    loads = s.load * (s.time[0] - s.touched)
+    np.testing.assert_allclose(s.used + loads, plain.used_seconds(), rtol=1e-9, atol=1e-6)
+    assert s.up.tolist() == [node.up for node in plain.nodes]
+    for m in range(len(s.up)):
+        held = s.holds[m] - s.free[m]
+        np.testing.assert_allclose(held, plain.used(m), rtol=0, atol=1e-6)
+    if len(s.copies):
+        found = {(int(p), int(m)): s.copies[p, m] for p, m in np.argwhere(np.isfinite(s.copies))}
+        assert found == pytest.approx(plain.copies)
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=placements)
+def test_placements_equal_the_oracle(case):
+    compare(*together(case))
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=allocations)
+def test_allocations_equal_the_oracle(case):
+    compare(*together(case))
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=configurations)
+def test_configurations_equal_the_oracle(case):
+    compare(*together(case))
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=every_family)
+def test_kernel_and_oracle_stand_at_the_same_point_at_every_decision(case):
+    together(case, lambda scene, decision, plain: compare(scene, plain))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    case=st.builds(
+        random_scenes.placement,
+        seeds,
+        jobs=st.integers(2, 6),
+        tasks=st.integers(1, 6),
+        slots=st.integers(1, 4),
+        outages=disturbances,
+    )
+)
+def test_slots_are_filled_by_least_work_and_first_arrival_in_turns(case):
+    def look(scene, decision, plain):
+        if decision.agent != "task":
+            assert all(k == -1 or k % len(scene.state.up) == i for i, k in enumerate(decision.keys))
+            return
+        shown = decision.keys[1:]
+        assert shown[shown >= 0].tolist() == plain.shown()
+        g = decision.globals
+        assert g[4] == len(plain.groups()) - len(plain.shown())
+
+    together(case, look)
+
+
+def recount(scene):
+    """Assert that what the state keeps running equals a count of what it keeps at rest."""
+    s, w = scene.state, scene.workload.arrays
+    now = s.time[0]
+    running, waiting, done = s.status == RUNNING, s.status == WAITING, s.status == DONE
+    for t in range(len(scene.workload.types)):
+        mine = w.type_of == t
+        counted = {
+            N_WAITING: (mine & waiting).sum(),
+            N_RUNNING: (mine & running).sum(),
+            N_DONE: (mine & done).sum(),
+            WAITING_SCALE: w.scale[mine & waiting].sum(),
+            USED_CPUS: w.demand[s.profile[mine & running], CPUS].sum(),
+            USED_MEMORY: w.demand[s.profile[mine & running], MEMORY].sum(),
+        }
+        for column, value in counted.items():
+            assert s.by_type[t, column] == pytest.approx(value, abs=1e-6)
+        for size in range(3):
+            these = mine & done & (w.size_bin[w.job_of] == size)
+            assert s.history_count[t, size] == these.sum()
+            took = (s.finished[these] - s.started[these]).sum()
+            assert s.history_seconds[t, size] == pytest.approx(took)
+    # A task that was handed over holds its node before its start is seen.
+    holding = (s.node >= 0) & (running | waiting)
+    for m in range(len(s.up)):
+        on_it = np.flatnonzero(holding & (s.node == m))
+        assert s.running[m] == len(on_it)
+        assert sorted(linked(s, s.head[m])) == on_it.tolist()
+        used = w.demand[s.profile[on_it]].sum(axis=0)
+        np.testing.assert_allclose(s.free[m], s.holds[m] - used, rtol=0, atol=1e-6)
+        assert (used <= s.holds[m] + [1e-9, 0.5, 1e-9]).all()
+        shares = [u / h for u, h in zip(used, s.holds[m], strict=True) if h > 0]
+        assert s.load[m] == pytest.approx(max(shares), abs=1e-9)
+    assert s.totals[state.SHARE] == pytest.approx(s.load.sum(), abs=1e-9)
+    assert s.totals[state.SHARE_SQUARED] == pytest.approx((s.load**2).sum(), abs=1e-9)
+    assert s.totals[state.N_READY] == waiting.sum()
+    assert s.totals[state.CPUS_NOW] == pytest.approx(s.by_type[:, USED_CPUS].sum(), abs=1e-9)
+    assert s.totals[state.MEMORY_NOW] == pytest.approx(s.by_type[:, USED_MEMORY].sum(), abs=1e-3)
+    for i in range(len(s.status)):
+        parents = w.parents[w.parent_ptr[i] : w.parent_ptr[i + 1]]
+        assert s.missing[i] == (s.status[parents] != DONE).sum()
+    here = np.flatnonzero(~np.isnan(s.arrived) & (s.left > 0))
+    assert s.totals[state.JOBS_IN_SYSTEM] == len(here)
+    assert s.totals[state.JOBS_DONE] == (s.left == 0).sum()
+    for job in range(len(s.left)):
+        mine = w.job_of == job
+        assert s.left[job] == (mine & ~done).sum()
+    assert (s.ready[waiting] <= now).all()
+    if scene.workload.family == ALLOCATION:
+        return  # It keeps neither lists of jobs nor the work that is left of them.
+    for job in range(len(s.left)):
+        left = (w.job_of == job) & ~done
+        work = (w.mean_seconds[w.type_of] * w.scale)[left].sum()
+        assert s.work[job] == pytest.approx(work, abs=1e-9)
+    present = int(s.cursor[PRESENT])
+    by_work, by_arrival = s.by_work[:present], s.by_arrival[:present]
+    assert by_arrival.tolist() == here.tolist()
+    assert by_work.tolist() == sorted(here.tolist(), key=lambda j: (s.work[j], j))
+    assert s.totals[state.WORK_NOW] == pytest.approx(s.work[here].sum(), abs=1e-6)
+    if scene.workload.family == PLACEMENT:
+        recount_ready(scene)
+
+
+def recount_ready(scene):
+    s, w = scene.state, scene.workload.arrays
+    groups, stood_for = 0, 0
+    for job in range(len(s.left)):
+        ready = linked(s, s.first[job])
+        assert ready == sorted(ready, key=lambda i: (-w.rank[i], i))
+        for task in ready:
+            assert s.status[task] == WAITING and w.job_of[task] == job
+            assert s.twins[task] > 0
+        groups += len(ready)
+        stood_for += s.twins[ready].sum()
+        rest = w.by_rank[s.front[job] : w.job_ptr[job + 1]]
+        before = w.by_rank[w.job_ptr[job] : s.front[job]]
+        assert (s.status[before] >= RUNNING).all()
+        assert set(ready) <= set(rest.tolist())
+    assert s.totals[state.N_GROUPS] == groups
+    assert s.totals[state.N_READY] == stood_for
+
+
+def linked(s, i):
+    found = []
+    while i >= 0:
+        found.append(int(i))
+        i = s.link[i]
+    return found
+
+
+def snapshot(scene):
+    return [a.copy() for a in (*scene.state, *scene.world, *scene.workload.arrays)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=every_family)
+def test_running_totals_equal_a_recount_and_looking_changes_nothing(case):
+    workload, truth = case
+    scene = scene_of(workload, truth)
+    rng = generator(workload.seed, "choices")
+    for decision in decisions(scene):
+        recount(scene)
+        before = snapshot(scene)
+        again = decide(scene)
+        for old, new in zip(before, snapshot(scene), strict=True):
+            np.testing.assert_array_equal(old, new)
+        assert again.digest() == decision.digest()
+        assert np.isfinite(decision.globals).all()
+        assert np.isfinite(decision.candidates).all()
+        kernel.act(scene.handle, random_choice(rng, decision))
+    recount(scene)
+    arrived = scene.state.arrived
+    here = ~np.isnan(arrived)
+    # Little's law: what the jobs present sum up over time is what they spent here, one by one.
+    left = scene.state.totals[state.LATENCY]
+    staying = (scene.state.time[0] - arrived[here & (scene.state.left > 0)]).sum()
+    assert scene.state.totals[state.SOJOURN] == pytest.approx(left + staying)
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=every_family, at=st.integers(0, 12))
+def test_a_copy_goes_its_own_way_and_with_the_same_choices_to_the_same_end(case, at):
+    workload, truth = case
+    scene = scene_of(workload, truth)
+    rng = generator(workload.seed, "choices")
+    for _ in itertools.islice(decisions(scene), at):
+        kernel.act(scene.handle, random_choice(rng, decide(scene)))
+    twin, kept = scene.copy(), snapshot(scene)
+
+    def finish(one):
+        rng = generator(workload.seed, "choices after")
+        for decision in decisions(one):
+            kernel.act(one.handle, random_choice(rng, decision))
+        return snapshot(one)
+
+    ends = finish(twin)
+    for old, new in zip(kept, snapshot(scene), strict=True):
+        np.testing.assert_array_equal(old, new)
+    for one, other in zip(ends, finish(scene), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def schedule_of(scene, plain):
+    """Everything that ran: the kernel's runs and copies, the oracle's attempts that were killed."""
+    s = scene.state
+    copies = [(p, m, at, done) for p, m, at, done in plain.copy_log if s.copies[p, m] == done]
+    killed = [a for a in plain.attempts if a.killed and a.start < a.released]
+    rows = [
+        (i, s.node[i], s.started[i], s.finished[i], RUN, s.profile[i]) for i in range(len(s.status))
+    ]
+    rows += [(p, m, at, done, COPY, s.profile[p]) for p, m, at, done in copies]
+    rows += [(a.task, a.node, a.start, a.released, KILLED, a.profile) for a in killed]
+    columns = ("task", "node", "start", "finish", "kind", "profile")
+    arrays = dict(zip(columns, map(np.array, zip(*rows, strict=True)), strict=True))
+    workload, w = scene.workload, scene.workload.arrays
+    if w.rules[IN_FLIGHT]:
+        # In a closed system nobody reads when jobs were meant to arrive.
+        admitted = w._replace(arrival=np.zeros(len(w.arrival)))
+        workload = dataclasses.replace(workload, arrays=admitted)
+    return Schedule(workload=workload, policy="random", seed=0, **arrays)
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=every_family)
+def test_what_ran_could_have_been_run(case):
+    scene, plain = together(case)
+    if scene.state.done:
+        schedule_of(scene, plain).check()

@@ -1,0 +1,1 @@
+"""Features: what a choice looks like, one file per decision family."""

@@ -1,0 +1,1 @@
+"""Planners: whole schedules from estimates, over flat arrays."""
