@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from toolkit.schedule import COPY, RUN, Schedule
 from toolkit.simulator.kernel import estimated_seconds, true_seconds
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import RUNNING
+from toolkit.workload import IN_FLIGHT, Workload
 
 SUFFIXES = (".json", ".json.gz", *gantt.SUFFIXES)
 
@@ -42,7 +44,7 @@ def schedule_of(scene: Scene, policy: str, seed: int) -> Schedule:
     ended = np.minimum(s.copies[copied, where], now)
     task = np.concatenate([ran, copied])
     return Schedule(
-        workload=scene.workload,
+        workload=_arrived(scene),
         policy=policy,
         seed=seed,
         task=task,
@@ -52,6 +54,15 @@ def schedule_of(scene: Scene, policy: str, seed: int) -> Schedule:
         kind=np.repeat([RUN, COPY], [len(ran), len(copied)]),
         profile=s.profile[task],
     )
+
+
+def _arrived(scene: Scene) -> Workload:
+    """Return the workload with the arrivals of a closed system, which only its run tells."""
+    w, arrived = scene.workload.arrays, scene.state.arrived
+    if w.rules[IN_FLIGHT] == 0:
+        return scene.workload
+    arrival = np.where(np.isnan(arrived), scene.state.time[0], arrived)
+    return replace(scene.workload, arrays=w._replace(arrival=arrival))
 
 
 def export(schedule: Schedule, path: Path) -> None:

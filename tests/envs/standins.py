@@ -182,5 +182,5 @@ def small(name):
         of = replace(of, **few)
         of.plan(0)
     except ConfigError as error:
-        pytest.skip(str(error))  # recorded workflows that are not here
+        pytest.skip(str(error))  # the recorded workflows are not here
     return of

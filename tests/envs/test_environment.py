@@ -1,5 +1,6 @@
 """The Gymnasium environment: what checkers ask for, and the same episodes as a rollout."""
 
+import copy
 import warnings
 from dataclasses import replace
 
@@ -150,6 +151,9 @@ def test_jobs_that_can_never_finish_wait_until_the_horizon():
     assert info["time"] == of.horizon
     assert info["metrics"]["unfinished"] == of.jobs
     assert info["metrics"]["return"] < -of.jobs * 400
+    endless = SchedulingEnv(replace(of, horizon=np.inf))
+    info = play(endless, seed=0)[-1][3]
+    assert info["time"] == 30.0 and info["metrics"]["unfinished"] == of.jobs
 
 
 def test_observations_stay_finite_while_nodes_come_and_go():
@@ -208,6 +212,25 @@ def test_workloads_of_other_sizes_are_refused():
     env.reset(seed=0)
     with pytest.raises(ToolkitError, match="seed 5"):
         env.reset(seed=5)
+
+
+@pytest.mark.parametrize("name", ["allocation", "advised", "duplicating", "configuration"])
+def test_a_copy_goes_on_from_the_same_moment(name):
+    env = SchedulingEnv(SCENARIOS[name], observation_noise=0.1)
+    play(env, seed=1, most=3)
+    twin = copy.deepcopy(env)
+    seen = []
+    for one in (env, twin):
+        rng = np.random.default_rng(2)
+        paid = []
+        for _ in range(60):
+            action = int(rng.choice(np.flatnonzero(one.action_masks())))
+            observation, reward_, terminated, _, info = one.step(action)
+            paid.append((reward_, info["time"], float(observation["candidates"].sum())))
+            if terminated:
+                one.reset()
+        seen.append(paid)
+    assert seen[0] == seen[1]
 
 
 def test_a_picture_of_what_has_run_so_far():

@@ -7,10 +7,12 @@ from tests.envs.standins import SCENARIOS
 from toolkit.envs.environment import SchedulingEnv
 
 
-@pytest.mark.parametrize("name", ["allocation", "placement", "configuration"])
+@pytest.mark.parametrize("name", ["allocation", "placement"])
 def test_maskable_ppo_learns_without_ever_taking_a_masked_slot(name):
+    import torch
     from sb3_contrib import MaskablePPO
 
+    torch.set_num_threads(1)
     env = SchedulingEnv(SCENARIOS[name])
     model = MaskablePPO("MultiInputPolicy", env, n_steps=64, batch_size=32, n_epochs=1, seed=0)
     before = [p.detach().clone() for p in model.policy.parameters()]

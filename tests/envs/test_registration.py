@@ -7,11 +7,13 @@ import gymnasium
 import pytest
 
 import toolkit.envs  # noqa: F401
+from tests.envs.standins import SCENARIOS, small
 from toolkit.catalogue import Catalogue
 from toolkit.envs.parallel import SchedulingParallelEnv
 from toolkit.envs.registration import parallel, register_all, scenario_of
 from toolkit.envs.vector import BatchedEnv
 from toolkit.errors import NotFoundError
+from toolkit.simulator.simulator import scene_of
 
 NAMES = Catalogue().groups["scenario"]
 
@@ -49,3 +51,17 @@ def test_naming_them_imports_nothing_that_takes_long():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_compiled_code_sees_all_scenarios_alike():
+    """Another type of array would compile everything once more, which takes a minute."""
+    found = {}
+    for name in [*SCENARIOS, *NAMES]:
+        of = small(name)
+        workload = of.plan(0)
+        scene = scene_of(workload, of.truth(workload, 0))
+        for arrays in (scene.state, workload.arrays, scene.world):
+            for field, array in arrays._asdict().items():
+                seen = (array.dtype, array.ndim, array.flags.c_contiguous, array.flags.writeable)
+                found.setdefault(field, {}).setdefault(seen, []).append(name)
+    assert {field: kinds for field, kinds in found.items() if len(kinds) > 1} == {}

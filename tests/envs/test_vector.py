@@ -25,10 +25,11 @@ def equal(one, other):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.1])
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    ("name", "noise"), [*((name, 0.0) for name in SCENARIOS), ("advised", 0.1)]
+)
 def test_every_copy_is_what_it_would_be_alone(name, noise):
-    of, N = SCENARIOS[name], 5
+    of, N = SCENARIOS[name], 3
     together = BatchedEnv(of, N, seed=3, observation_noise=noise)
     alone = gymnasium.vector.SyncVectorEnv(
         [lambda i=i: SchedulingEnv(of, seed=3 + i, observation_noise=noise) for i in range(N)]
@@ -37,10 +38,10 @@ def test_every_copy_is_what_it_would_be_alone(name, noise):
     assert together.action_space == alone.action_space
     assert together.single_observation_space == alone.single_observation_space
     rng = np.random.default_rng(0)
-    for seed in (None, 11, [4, 4, 5, 6, 7]):
+    for seed in (None, 11, [4, 4, 5]):
         ends = 0
         one, other = together.reset(seed=seed), alone.reset(seed=seed)
-        for _ in range(150):
+        for _ in range(100):
             for a, b in zip(one, other, strict=True):
                 equal(a, b)
             actions = draw(one[0]["mask"] + 1e-9, rng)

@@ -203,13 +203,13 @@ def test_estimates_of_a_recording_go_before_those_of_processes():
 
 @pytest.mark.parametrize("cv", [0.0, 0.5, 1.0])
 def test_sizes_vary_as_much_as_asked_around_the_same_mean(cv):
-    of = synthetic(jobs=30_000, cv=cv)
+    of = synthetic(jobs=20_000, cv=cv)
     sizes = of.plan(3).sizes
     assert sizes.mean() / of.unit == pytest.approx(1.0, rel=0.03)
     assert sizes.std() / sizes.mean() == pytest.approx(cv, rel=0.06, abs=0.001)
     if cv:
         counts = np.bincount(of.plan(3).arrays.size_bin)
-        np.testing.assert_allclose(counts / 30_000, 1 / 3, atol=0.02)
+        np.testing.assert_allclose(counts / 20_000, 1 / 3, atol=0.02)
     assert of.unit == synthetic().unit
     plain, varied = synthetic().plan(3), synthetic(cv=cv).plan(3)
     np.testing.assert_array_equal(plain.job_features[:, 1:], varied.job_features[:, 1:])

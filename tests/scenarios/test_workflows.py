@@ -48,7 +48,7 @@ def workflows(**changes):
             "name": "test",
             "graphs": Layered(tasks=(5, 20), types=3),
             "jobs": 6,
-            "arrivals": Stream(load=0.7),
+            "arrivals": Stream(rate=0.03),
             "cluster": MACHINES,
             "weights": WorkflowWeights(sojourn=1.0),
             "horizon": 1e6,
@@ -307,7 +307,13 @@ def servers(**changes):
 
 def test_recorded_runs_are_jobs_that_ask_for_what_they_used(tmp_path):
     wfformat(tmp_path)
-    of = workflows(graphs=Instances(folder=str(tmp_path)), ccr=None, cluster=servers(), sigma=0)
+    of = workflows(
+        graphs=Instances(folder=str(tmp_path)),
+        arrivals=Stream(load=0.7),
+        ccr=None,
+        cluster=servers(),
+        sigma=0.0,
+    )
     workload, episode = play(of, 0)
     w = workload.arrays
     assert workload.types == ("first", "second")

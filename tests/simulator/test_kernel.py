@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from tests.simulator import oracle, random_scenes
 from tests.simulator.random_scenes import HORIZON
+from toolkit.cluster import Cluster, Node
 from toolkit.decision import decide
 from toolkit.schedule import COPY, KILLED, RUN, Schedule
 from toolkit.seeding import generator
 from toolkit.simulator import kernel, state
-from toolkit.simulator.simulator import scene_of
+from toolkit.simulator.simulator import Truth, scene_of
 from toolkit.simulator.state import (
     ASK_FLEET,
     ASK_NODE,
@@ -27,12 +28,14 @@ from toolkit.simulator.state import (
     BATCH,
     CLOSED,
     DONE,
+    LOST,
     N_DONE,
     N_RUNNING,
     N_WAITING,
     PICKED,
     POSITION,
     PRESENT,
+    RETURNED,
     RUNNING,
     STAGE,
     USED_CPUS,
@@ -40,7 +43,16 @@ from toolkit.simulator.state import (
     WAITING,
     WAITING_SCALE,
 )
-from toolkit.workload import ALLOCATION, CPUS, IN_FLIGHT, MEMORY, PLACEMENT
+from toolkit.workload import (
+    ALLOCATION,
+    CONFIGURATION,
+    CPUS,
+    IN_FLIGHT,
+    MEMORY,
+    PLACEMENT,
+    Workload,
+    assemble,
+)
 
 STAGES = {ASK_TASK: "task", ASK_NODE: "node", ASK_PROFILE: "profile", ASK_FLEET: "fleet"}
 STATUS = ("blocked", "waiting", "running", "done")
@@ -139,6 +151,7 @@ def together(case, look=None):
             question = questions.send(key)
         except StopIteration:
             question = None
+    assert question is None or question.time >= HORIZON, "the kernel has nothing to ask"
     return scene, plain
 
 
@@ -386,9 +399,221 @@ def schedule_of(scene, plain):
     return Schedule(workload=workload, policy="random", seed=0, **arrays)
 
 
-@settings(max_examples=60, deadline=None)
-@given(case=every_family)
+# Who was promised the data of a copy on another node that was then lost is not told of it.
+sound = st.one_of(
+    st.builds(random_scenes.placement, seeds, outages=disturbances, pull=st.booleans()),
+    st.builds(random_scenes.placement, seeds, duplicate=st.just(True), pull=st.booleans()),
+    allocations,
+    configurations,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(case=sound)
 def test_what_ran_could_have_been_run(case):
     scene, plain = together(case)
     if scene.state.done:
         schedule_of(scene, plain).check()
+
+
+# Made by hand: what random scenes meet too rarely to rely on.
+
+
+def hand_made(family, nodes, type_of, seconds, *, outages=(), startup=0.0, **settings):
+    """A scene of one job per task, unless said otherwise, whose estimates are the truth."""
+    n, types = len(type_of), len(seconds)
+    cluster = Cluster(nodes=tuple(Node(name=f"n{m}", **room) for m, room in enumerate(nodes)))
+    plain = {
+        "job_ptr": range(n + 1),
+        "parent_ptr": np.zeros(n + 1),
+        "parents": [],
+        "data": [],
+        "demand": [[1, 1, 0]],
+        "profile_of_type": np.zeros(types, dtype=int),
+    }
+    of = {**plain, **settings}
+    arrays = assemble(
+        family=family,
+        type_of=type_of,
+        arrival=np.zeros(len(of["job_ptr"]) - 1),
+        scale=np.ones(n),
+        seconds=seconds,
+        cluster=cluster,
+        startup=startup,
+        **of,
+    )
+    at, where, kind = zip(*outages, strict=True) if outages else ((), (), ())
+    truth = Truth(
+        seconds=arrays.seconds,
+        scale=arrays.scale.copy(),
+        startup=startup,
+        outages=(np.array(at, float), np.array(where, np.int32), np.array(kind, np.int32)),
+    )
+    names = tuple(f"t{t}" for t in range(types))
+    scene = scene_of(Workload(types=names, cluster=cluster, arrays=arrays, seed=0), truth)
+    if family != ALLOCATION:
+        kernel.proceed(scene.handle, HORIZON)
+    return scene
+
+
+def act(scene, *keys):
+    for key in keys:
+        kernel.act(scene.handle, key)
+
+
+ONE = {"cpus": 1, "memory": 1}
+
+
+@pytest.mark.parametrize("family", [PLACEMENT, ALLOCATION])
+def test_tasks_that_ask_for_different_resources_run_beside_each_other(family):
+    many = 3 if family == PLACEMENT else 2
+    scene = hand_made(
+        family,
+        [{"cpus": 8, "memory": 8, "gpus": 8}],
+        [t for t in range(many) for _ in range(8)],
+        [[9.0] * (1 if family == PLACEMENT else many)] * many,
+        demand=[[1, 0, 0], [0, 1, 0], [0, 0, 1]][:many],
+        profile_of_type=range(many),
+        by_profile=family == ALLOCATION,
+    )
+    if family == ALLOCATION:
+        kernel.act(scene.handle, 0)
+        kernel.act(scene.handle, 1)
+        kernel.advance(scene.handle, 0.0)
+    else:
+        for decision in itertools.islice(decisions(scene), 48):
+            act(scene, decision.keys[decision.mask].max())
+    assert (scene.state.status == RUNNING).all()
+    # What is to come fits where it is kept: one finish each, and in an allocation a start before.
+    events = 8 * many * (1 if family == PLACEMENT else 2)
+    assert len(scene.world.heap_time) >= events
+    kernel.advance(scene.handle, HORIZON)
+    assert scene.state.done
+
+
+@pytest.mark.parametrize("family", [PLACEMENT, ALLOCATION, CONFIGURATION])
+def test_time_passes_when_nothing_will_ever_happen(family):
+    scene = hand_made(
+        family,
+        [ONE],
+        [0],
+        [[1.0]],
+        outages=[(0.0, 0, LOST)],
+        fleets=np.array([[0, 1, 1, 1.0]]) if family == CONFIGURATION else None,
+    )
+    if family != PLACEMENT:
+        act(scene, 0)
+    kernel.proceed(scene.handle, HORIZON)
+    assert scene.state.time[0] == HORIZON
+    assert not scene.state.done
+    assert scene.state.totals[state.SOJOURN] == HORIZON
+
+
+def test_batches_that_arrive_together_are_seen_together():
+    scene = hand_made(CONFIGURATION, [ONE], [0, 0], [[1.0]], fleets=np.array([[0, 1, 1, 1.0]]))
+    assert scene.state.cursor[PRESENT] == 2
+
+
+def test_nobody_waits_for_a_job_that_waits_for_room():
+    scene = hand_made(PLACEMENT, [ONE], [0, 0], [[1.0]], in_flight=1)
+    assert decide(scene).keys[decide(scene).mask].tolist() == [0]
+
+
+def test_the_next_twin_stands_behind_a_task_of_equal_rank_and_lower_id():
+    scene = hand_made(PLACEMENT, [ONE], [0, 1, 0], [[1.0], [1.0]], job_ptr=[0, 3])
+    assert linked(scene.state, scene.state.first[0]) == [0, 1]
+    act(scene, 0, 0)
+    assert linked(scene.state, scene.state.first[0]) == [1, 2]
+
+
+def parent_with_heavy_data(**changes):
+    """A parent has run on node 0, and one of its two children is picked."""
+    nodes = [{"cpus": 1, "memory": 4, "bandwidth": 1.0}] * 2
+    scene = hand_made(
+        PLACEMENT,
+        **{
+            "nodes": nodes,
+            "type_of": [0, 1, 1],
+            "seconds": [[2.0], [10.0]],
+            "job_ptr": [0, 3],
+            "parent_ptr": [0, 0, 1, 2],
+            "parents": [0, 0],
+            "data": [50.0, 60.0],
+            "duplicate": True,
+            **changes,
+        },
+    )
+    act(scene, 0, 0)
+    kernel.proceed(scene.handle, HORIZON)
+    act(scene, 1)
+    return scene
+
+
+@pytest.mark.parametrize("kind", [LOST, state.KILLED])
+def test_a_copy_that_has_not_finished_dies_with_what_runs_on_its_node(kind):
+    scene = parent_with_heavy_data(outages=[(3.0, 1, kind), (9.0, 1, RETURNED)])
+    act(scene, 3)
+    assert scene.state.copies[0, 1] == scene.state.started[1] == 4.0
+    act(scene, -1)
+    kernel.advance(scene.handle, 3.0)
+    assert np.isinf(scene.state.copies[0]).all()
+    assert scene.state.status[1] == WAITING
+
+
+def test_a_copy_that_has_finished_outlives_its_child():
+    scene = parent_with_heavy_data(outages=[(5.0, 1, LOST)])
+    act(scene, 3, -1)
+    kernel.advance(scene.handle, 5.0)
+    assert scene.state.copies[0, 1] == 4.0
+
+
+def test_a_copy_needs_no_more_room_than_its_child_reserves():
+    profiles = {"demand": [[1, 4, 0], [1, 1, 0]], "profile_of_type": [0, 1]}
+    decision = decide(parent_with_heavy_data(**profiles))
+    assert decision.keys[decision.mask].tolist() == [0, 1]
+
+
+FLEETS = np.array([[0, 1, 1, 1.0], [0, 1, 1, 4.0]])
+
+
+def test_an_executor_that_is_not_employed_does_not_return():
+    host = [{"cpus": 4, "memory": 4}]
+    outages = [(1.0, 3, RETURNED)]
+    scene = hand_made(CONFIGURATION, host, [0], [[5.0]], fleets=FLEETS, outages=outages)
+    act(scene, 0)
+    kernel.advance(scene.handle, 2.0)
+    assert scene.state.up.tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("returned", "up"), [(1.5, 2.0), (9.0, 9.0)])
+def test_an_executor_lost_while_it_starts_is_up_when_both_are_over(returned, up):
+    outages = [(1.0, 0, LOST), (returned, 0, RETURNED)]
+    scene = hand_made(
+        CONFIGURATION, [ONE], [0], [[5.0]], fleets=FLEETS, outages=outages, startup=2.0
+    )
+    act(scene, 0)
+    kernel.advance(scene.handle, up - 0.25)
+    assert scene.state.up[0] == 0
+    kernel.advance(scene.handle, up)
+    assert scene.state.up[0] == 1
+    assert scene.state.node[0] == 0
+
+
+def test_a_task_that_fits_no_node_that_is_up_is_described_in_finite_numbers():
+    small_is_left = [(0.0, 0, LOST)]
+    profiles = {"demand": [[1, 4, 0], [1, 1, 0]], "profile_of_type": [0, 1]}
+    for slots, legal in ((8, [1]), (1, [-1])):
+        scene = hand_made(
+            PLACEMENT,
+            [{"cpus": 1, "memory": 4}, ONE],
+            [0, 1],
+            [[2.0], [1.0]],
+            job_ptr=[0, 2],
+            outages=small_is_left,
+            slots=slots,
+            **profiles,
+        )
+        decision = decide(scene)
+        assert np.isfinite(decision.candidates).all()
+        # Where nothing that could run has a slot, and nothing will come, it may wait after all.
+        assert decision.keys[decision.mask].tolist() == legal

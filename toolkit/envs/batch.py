@@ -5,6 +5,7 @@ Every environment is a skin over this class, so that a copy among many behaves a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,6 +160,20 @@ class Batch:
         if self._noise > 0:
             for i in range(first, last):
                 self.blur(i)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Batch:
+        """Return an independent copy, for searches that look ahead; the workloads are shared."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(twin, name, value.copy())
+        twin.seeds = list(self.seeds)
+        twin._streams = copy.deepcopy(self._streams)
+        twin._errors = copy.deepcopy(self._errors)
+        twin._scenes = [scene and scene.copy() for scene in self._scenes]
+        for i, scene in enumerate(twin._scenes):
+            twin._addresses[i] = locate(scene.handle) if scene else 0
+        return twin
 
     def blur(self, i: int) -> None:
         """Let the features of a choice that has just been described err; the mask never does."""

@@ -13,12 +13,7 @@ from gymnasium import spaces
 
 from toolkit import history
 from toolkit.envs.batch import Batch
-from toolkit.envs.stepping import (
-    OVER,
-    REWARD,
-    TERMINATED,
-    TRUNCATED,
-)
+from toolkit.envs.stepping import OVER, REWARD, TERMINATED, TRUNCATED
 from toolkit.scenarios.scenario import Scenario
 from toolkit.schedule import Schedule
 from toolkit.simulator.scene import Scene
@@ -59,6 +54,7 @@ class SchedulingEnv(gymnasium.Env[Observation, np.int64]):
     ``info`` holds ``action_mask`` [K], ``time`` and ``elapsed`` since the last choice in s,
     ``components``, the unweighted terms of the reward by name, ``invalid``, whether the action was
     masked, and at the end of an episode ``metrics``, see :meth:`toolkit.envs.batch.Batch.metrics`.
+    ``copy.deepcopy`` gives an environment that goes on from the same moment.
 
     Args:
         scenario: What is planned afresh for every episode.

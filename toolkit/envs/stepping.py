@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from toolkit.features.observe import observe
 from toolkit.simulator.compiled import lean
 from toolkit.simulator.kernel import act, proceed
-from toolkit.simulator.state import CLOSED, JOBS_DONE, STAGE, pass_time, settle
+from toolkit.simulator.state import CLOSED, JOBS_DONE, STAGE
 from toolkit.workload import ALLOCATION, FAMILY, Floats, Indices, Ints, Mask, Vector
 
 REWARD, ELAPSED, TIME, RETURN, DECISIONS, INVALIDS = 0, 1, 2, 3, 4, 5
@@ -74,11 +74,7 @@ def _carry_on(s: Any, horizon: float, g: Vector, c: Vector, mask: Mask, keys: In
         proceed(s, horizon)
         asked = s.cursor[STAGE] != CLOSED and s.rules[FAMILY] != ALLOCATION
         if s.time[0] == now and not asked and s.totals[JOBS_DONE] < jobs:
-            # Nothing will ever happen again; the jobs that are left wait until the horizon.
-            if horizon < np.inf:
-                pass_time(s, horizon)
-                settle(s, horizon - now)
-            return TRUNCATED
+            return TRUNCATED  # there is no horizon, and nothing will ever happen again
     return TERMINATED
 
 

@@ -66,10 +66,7 @@ class BatchedEnv(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.int64], 
         self._everywhere = np.ones(num_envs, dtype=np.bool_)
 
     def reset(
-        self,
-        *,
-        seed: int | Sequence[int] | None = None,
-        options: dict[str, Any] | None = None,
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode of every copy.
 

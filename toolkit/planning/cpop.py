@@ -111,8 +111,8 @@ def critical_node(w: WorkloadArrays, lane_node: Indices, path: Indices) -> int:
             else:
                 misfits[m] += 1
     best = -1
-    for m in np.unique(lane_node):
-        if best < 0 or (misfits[m], total[m]) < (misfits[best], total[best]):
+    for m in lane_node:
+        if best < 0 or (misfits[m], total[m], m) < (misfits[best], total[best], best):
             best = m
     return best
 

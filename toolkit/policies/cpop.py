@@ -32,7 +32,7 @@ def planned(outlook: Outlook) -> Plan:
     """Return the plan of CPOP."""
     board = outlook.board
     order, lane, start, finish, stuck = schedule(
-        outlook.known, board.node, board.finish, board.lane_node, board.lane_free, outlook.tasks
+        outlook.arrays, board.node, board.finish, board.lane_node, board.lane_free, outlook.tasks
     )
     outlook.check(outlook.tasks, stuck)
     return Plan(task=order, lane=lane, start=start, finish=finish)

@@ -116,10 +116,10 @@ def _note_leaders(s: Any, q: Any) -> None:
 @lean
 def _holdable(s: Any, task: int) -> bool:
     """Return whether some node that is there could ever hold a task."""
-    for m in range(len(s.up)):
-        if s.up[m] and fits(s, task, m):
-            return True
-    return False
+    m = 0
+    while m < len(s.up) and not (s.up[m] and fits(s, task, m)):
+        m += 1
+    return m < len(s.up)
 
 
 @lean
@@ -293,8 +293,9 @@ def next_task(s: Any, q: Any, keys: Indices, mask: Mask, rule: int, strict: bool
     _forget(s, q)
     _note_leaders(s, q)
     if not strict or q.length[0] == 0:
-        _expect(s, q)
         task = _select(s, q, rule, strict)
+        if task >= 0:
+            _expect(s, q)
         while task >= 0:
             _commit(s, q, task)
             task = -1 if strict else _select(s, q, rule, strict)

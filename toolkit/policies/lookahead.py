@@ -31,7 +31,7 @@ def planned(outlook: Outlook) -> Plan:
     """Return the plan of lookahead HEFT."""
     board, order = outlook.board, outlook.merged()
     lane, start, finish, stuck = schedule(
-        outlook.known, board.node, board.finish, board.lane_node, board.lane_free, order
+        outlook.arrays, board.node, board.finish, board.lane_node, board.lane_free, order
     )
     outlook.check(order, stuck)
     return Plan(task=order, lane=lane, start=start, finish=finish)

@@ -263,9 +263,11 @@ def _exchange(s: Any, task: Indices, i: int, twin: int) -> bool:
 def _next(
     s: Any,
     task: Indices,
-    node: Indices,
-    lane_count: Ints,
+    lane: Indices,
+    start: Floats,
+    lane_of: Indices,
     turns: Ints,
+    held: Mask,
     skipped: Mask,
     keys: Indices,
     mask: Mask,
@@ -273,17 +275,21 @@ def _next(
 ) -> tuple[int, bool, bool]:
     """Find the next planned pair that can go.
 
-    As many tasks of a node are let through as it has idle lanes, the first of its plan: each
-    idle lane is kept for the next of them, ready or not. On a node of one lane that is the order
-    of the plan, and with exact estimates nothing starts later than planned on any node.
+    Only the first of a lane may go, wherever its node has room. Lanes are a way to plan and no
+    place of their own: on a node of several the first of one may start while the task before
+    it still runs, as long as the other idle lanes suffice for those that are planned earlier and
+    are not ready. One that should have started by now keeps no lane idle. So with exact
+    estimates nothing starts later than planned.
 
     Args:
         s: The scene.
         task: Of the plan, in the order of starts; shape [k]. Twins may change places in it.
-        node: Of the plan, shape [k].
-        lane_count: Lanes of each node, shape [M].
+        lane: Of the plan, shape [k].
+        start: Of the plan, s; shape [k].
+        lane_of: Node of each lane, shape [L].
         turns: Written on, shape [M].
-        skipped: Written on, shape [M].
+        held: Written on, shape [L].
+        skipped: Written on, shape [L].
         keys: Of the decision, shape [K].
         mask: Of the decision, shape [K].
         strict: Whether a task must wait for those planned before it on its node.
@@ -294,29 +300,30 @@ def _next(
         before its turn, because others have no slot.
     """
     idle = True
-    open_nodes = 0
     for m in range(len(s.up)):
-        turns[m] = max(1, lane_count[m] - s.running[m]) if s.up[m] else 0
-        open_nodes += turns[m] > 0
-        skipped[m] = False
+        turns[m] = -s.running[m]
         idle = idle and s.running[m] == 0
+    for i in range(len(lane_of)):
+        turns[lane_of[i]] += 1
+        held[i] = not s.up[lane_of[i]]
+        skipped[i] = False
+    for m in range(len(s.up)):
+        turns[m] = max(1, turns[m])
     for i in range(len(task)):
-        t, m = task[i], node[i]
-        if turns[m] == 0 or s.status[t] >= RUNNING:
+        t, m = task[i], lane_of[lane[i]]
+        if turns[m] == 0 or held[lane[i]] or s.status[t] >= RUNNING:
             continue
         if s.status[t] == WAITING and room(s, s.profile[t], m):
             slot = _slot(s, keys, t)
             if slot > 0 and mask[slot]:
                 lead = keys[slot]
-                return slot, lead != t and _exchange(s, task, i, lead), skipped[m]
+                return slot, lead != t and _exchange(s, task, i, lead), skipped[lane[i]]
             # It has no slot: the next one takes its turn.
-            skipped[m] = True
-            continue
-        if strict:
-            turns[m] -= 1
-            open_nodes -= turns[m] == 0
-            if open_nodes == 0:
-                break
+            skipped[lane[i]] = True
+        elif strict:
+            held[lane[i]] = True
+            if s.status[t] == WAITING or start[i] > s.time[0]:
+                turns[m] -= 1
     return -1 if idle else 0, False, False
 
 
@@ -380,7 +387,7 @@ class Outlook:
         board = self.board
         free = board.lane_free if lane_free is None else lane_free
         lane, start, finish, stuck = schedule(
-            self.known, board.node, board.finish, board.lane_node, free, order, True
+            self.arrays, board.node, board.finish, board.lane_node, free, order, True
         )
         self.check(order, stuck)
         return Plan(task=order, lane=lane, start=start, finish=finish)
@@ -403,9 +410,9 @@ class Play:
         n, M = workload.tasks, len(w.capacity)
         self._arrays = w
         self._lane_of = lanes(w)
-        self._lane_count = np.bincount(self._lane_of, minlength=M)
         self._turns = np.zeros(M, dtype=np.int64)
-        self._skipped = np.zeros(M, dtype=np.bool_)
+        self._held = np.zeros(len(self._lane_of), dtype=np.bool_)
+        self._skipped = np.zeros(len(self._lane_of), dtype=np.bool_)
         self._left = self._partial = False
         self._node = np.full(n, -1, dtype=np.int32)
         self._finish = np.full(n, np.nan)
@@ -498,9 +505,11 @@ class Play:
         slot, bent, before_turn = _next(
             decision.known,
             self.plan.task,
-            self._on,
-            self._lane_count,
+            self.plan.lane,
+            self.plan.start,
+            self._lane_of,
             self._turns,
+            self._held,
             self._skipped,
             decision.keys,
             decision.mask,

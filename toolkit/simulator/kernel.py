@@ -433,9 +433,10 @@ def advance(s: Any, until: float) -> None:
     J, o = len(s.arrival), len(s.outage_at)
     queued = len(s.queue) > 0
     placing, allocating = s.rules[FAMILY] == PLACEMENT, s.rules[FAMILY] == ALLOCATION
+    configuring = s.rules[FAMILY] == CONFIGURATION
     s.cursor[STAGE] = CLOSED
     while True:
-        if not placing and _next_time(s) > s.time[0] and _open(s):
+        if configuring and _next_time(s) > s.time[0] and _open(s):
             return
         arrival = next_arrival(s, counters[NEXT_JOB])
         outage = s.outage_at[counters[NEXT_OUTAGE]] if counters[NEXT_OUTAGE] < o else np.inf
