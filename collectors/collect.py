@@ -12,6 +12,7 @@ from toolkit.errors import ConfigError
 from toolkit.policies.named import named
 from toolkit.progress import say
 from toolkit.report import Report
+from toolkit.scenarios.pipelines import Pipelines
 from toolkit.store import Product, Store, fingerprint
 from toolkit.trace import Trace
 
@@ -46,6 +47,12 @@ def collect(cfg: DictConfig) -> Report:
             return _report(product, traces.read(product.path))
     collector = instantiate(cfg.collector, _convert_="all")
     scenario = instantiate(cfg.scenario, _convert_="all")
+    if not isinstance(scenario, Pipelines):
+        raise ConfigError(
+            f"scenario {scenario.name!r} is simulated only; nothing here records it yet",
+            hint="record pipelines: toolkit collect scenario=genomics_open; simulate the others: "
+            f"gymnasium.make('toolkit.envs:toolkit/{scenario.name}-v0')",
+        )
     if cfg.force:
         store.discard("traces", name)
     parts = store.partial("traces", f"{name}.runs-{identity}")

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ class Stream:
 
     workload: Workload
     name: str = "stream"
-    weights: WorkflowWeights = WorkflowWeights(sojourn=1.0)
+    weights: WorkflowWeights = field(default_factory=lambda: WorkflowWeights(sojourn=1.0))
     horizon: float = 1e9
 
     def plan(self, seed: int) -> Workload:

@@ -126,8 +126,8 @@ class Catalogue:
         return {key: note for key, note in found.items() if note}
 
     def _own(self, name: str) -> dict[str, Any]:
-        hidden = ("defaults", "_target_")
-        return {key: value for key, value in self.read(name).items() if key not in hidden}
+        values = self.read(name).items()
+        return {k: v for k, v in values if k != "defaults" and not str(k).startswith("_")}
 
     def _nested(self, name: str, package: str) -> dict[str, Any]:
         """Flatten a choice and, below it, the choices of its own defaults list."""

@@ -7,6 +7,7 @@ with one version of matplotlib.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from toolkit.errors import ConfigError, require
 from toolkit.schedule import COPY, KILLED, RUN, Schedule
@@ -72,6 +74,16 @@ def draw(schedule: Schedule, path: Path, title: str | None = None) -> None:
         ConfigError: For another suffix or a folder that does not exist.
     """
     _draw([schedule], path, [_title(schedule) if title is None else title])
+
+
+def pixels(schedule: Schedule) -> npt.NDArray[np.uint8]:
+    """Return the picture of a schedule, shape [height, width, 3]."""
+    from matplotlib.image import imread
+
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "gantt.png"
+        draw(schedule, picture)
+        return np.asarray(imread(picture)[:, :, :3] * 255).round().astype(np.uint8)
 
 
 def compare(schedules: Sequence[Schedule], path: Path) -> None:

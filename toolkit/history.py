@@ -9,13 +9,16 @@ import numpy as np
 
 from toolkit import gantt, perfetto
 from toolkit.errors import ConfigError
+from toolkit.report import to_json
 from toolkit.schedule import COPY, RUN, Schedule
 from toolkit.simulator.kernel import estimated_seconds, true_seconds
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import RUNNING
+from toolkit.store import write_text
 from toolkit.workload import IN_FLIGHT, Workload
 
-SUFFIXES = (".json", ".json.gz", *gantt.SUFFIXES)
+TRACES = (".trace.json", ".json.gz")
+"""Endings of traces for Perfetto."""
 
 
 def schedule_of(scene: Scene, policy: str, seed: int) -> Schedule:
@@ -68,17 +71,33 @@ def _arrived(scene: Scene) -> Workload:
 def export(schedule: Schedule, path: Path) -> None:
     """Write a schedule in the format that the name of the file asks for.
 
-    ``.json`` and ``.json.gz`` are traces for Perfetto; ``.png``, ``.svg`` and ``.pdf`` pictures.
+    ``.trace.json`` and ``.json.gz`` are traces for Perfetto; ``.json`` is the schedule itself;
+    ``.png``, ``.svg`` and ``.pdf`` are pictures.
 
     Raises:
         ConfigError: For another suffix, a folder that does not exist, or a picture of nothing.
     """
-    if path.name.endswith((".json", ".json.gz")):
+    check(path)
+    if path.name.endswith(TRACES):
         perfetto.write(schedule, path)
-    elif path.suffix in gantt.SUFFIXES:
-        gantt.draw(schedule, path)
+    elif path.suffix == ".json":
+        write_text(path, to_json(schedule.to_dict()))
     else:
+        gantt.draw(schedule, path)
+
+
+def check(path: Path) -> None:
+    """Refuse a path that :func:`export` could not write to, before anything has run.
+
+    Raises:
+        ConfigError: For another suffix or a folder that does not exist.
+    """
+    if not path.name.endswith((*TRACES, ".json", *gantt.SUFFIXES)):
         raise ConfigError(
-            f"a schedule cannot be written as {path.name!r}",
-            hint=f"end the name in one of {', '.join(SUFFIXES)}",
+            f"{path.name!r} has no ending that says what to write",
+            hint="a schedule: .json; for ui.perfetto.dev: .trace.json or .json.gz; "
+            f"a picture: {', '.join(gantt.SUFFIXES)}",
         )
+    if not path.resolve().parent.is_dir():
+        folder = path.resolve().parent
+        raise ConfigError(f"there is no folder {str(folder)!r}", hint=f"make it: mkdir -p {folder}")

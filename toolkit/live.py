@@ -174,7 +174,8 @@ def rollout(
         epoch += 1
         until = horizon
         if workload.family == ALLOCATION:
-            until = known[epoch] if epoch < len(known) else max(epoch * interval, start)
+            due = known[epoch] if epoch < len(known) else max(epoch * interval, start)
+            until = min(due, horizon)
         engine.advance(until)
         elapsed = float(state.time[0]) - start
         settle(scene.known, elapsed)

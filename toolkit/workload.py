@@ -384,7 +384,9 @@ def assemble(
         children=children,
         job_ptr=first,
         arrival=came,
-        deadline=np.full(J, slo) if deadline is None else np.asarray(deadline, dtype=np.float64),
+        deadline=np.full(J, float(slo))
+        if deadline is None
+        else np.asarray(deadline, dtype=np.float64),
         scale=size,
         rank=rank,
         by_rank=by_rank,

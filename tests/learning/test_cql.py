@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.recordings import record
 from tests import workloads
+from tests.recordings import record
 from tests.workloads import before, estimates, scenario
 from toolkit.data.reconstruct import reconstruct
 from toolkit.data.transitions import Transitions, pad

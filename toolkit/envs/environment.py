@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from toolkit import history
+from toolkit import gantt, history
 from toolkit.envs.batch import Batch
 from toolkit.envs.stepping import OVER, REWARD, TERMINATED, TRUNCATED
 from toolkit.scenarios.scenario import Scenario
@@ -132,12 +131,7 @@ class SchedulingEnv(gymnasium.Env[Observation, np.int64]):
         schedule = self.schedule()
         if schedule.executions == 0:
             return np.full((320, 1600, 3), 255, dtype=np.uint8)
-        from matplotlib.image import imread
-
-        with tempfile.TemporaryDirectory() as folder:
-            picture = Path(folder) / "gantt.png"
-            history.export(schedule, picture)
-            return np.asarray(imread(picture)[:, :, :3] * 255).round().astype(np.uint8)
+        return gantt.pixels(schedule)
 
     def _observation(self) -> Observation:
         batch = self._batch

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from toolkit.errors import require
 from toolkit.planning.board import Plan
 from toolkit.planning.genetic import Settings, plan
-from toolkit.policies.planned import Outlook, Planned
+from toolkit.policies.planned import OVERFLOW, STUCK, Outlook, Planned
 from toolkit.seeding import generator
 
 
@@ -18,7 +18,8 @@ class Genetic(Planned):
     Random keys (Bean, ORSA Journal on Computing 1994, doi:10.1287/ijoc.6.2.154) decoded by list
     scheduling, see ``toolkit.planning.genetic``; the first generation holds the plan of
     ``heft_merged``, so that no plan is worse. Every search of an episode has numbers of its own,
-    and an episode repeats itself.
+    and an episode repeats itself. A plan that has to be made between arrivals only because ready
+    tasks have no slot is that of HEFT.
 
     Args:
         seed: Of the searches.
@@ -52,8 +53,10 @@ class Genetic(Planned):
         return "genetic"
 
     def plan(self, outlook: Outlook) -> Plan:
-        """Search from the plan of HEFT."""
+        """Search from the plan of HEFT, or keep to that where ready tasks lack a slot."""
         known = outlook.heft(outlook.merged())
+        if not outlook.news & Planned.WHEN & ~(OVERFLOW | STUCK):
+            return known
         seed = int(generator(self.seed, "search", outlook.number).integers(2**31))
         return plan(outlook.arrays, outlook.board, outlook.tasks, self._settings(), seed, known)
 

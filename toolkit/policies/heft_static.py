@@ -20,9 +20,10 @@ class HeftStatic(Planned):
     Topcuoglu, Hariri and Wu, TPDS 2002, doi:10.1109/71.993206, as it stands for a single job.
     A later job is planned behind what the plan holds already: a lane is free from the last
     planned finish on it, whatever has happened since. At run time nodes and orders are kept and
-    only the times shift. A lost node forces a new plan: then all that runs nowhere is planned
-    afresh, again job by job, on what the running tasks are expected to leave. A killed task
-    keeps its place.
+    only the times shift. What cannot be kept forces a new plan, when a node is lost or a task
+    goes before its turn because the one planned there has no slot: then all that runs nowhere is
+    planned afresh, again job by job, on what the running tasks are expected to leave. A killed
+    task keeps its place.
     """
 
     WHEN: ClassVar[int] = ARRIVAL | LOSS | RETURN | STUCK
@@ -57,7 +58,7 @@ class HeftStatic(Planned):
     def renew(self, play: Play, decision: Decision, news: int) -> None:
         """Plan the jobs that are new; all that runs nowhere where the nodes have changed."""
         afresh = news & (LOSS | STUCK) or (news & RETURN and play.barred)
-        outlook = play.outlook(decision)
+        outlook = play.outlook(decision, news, whole=True)
         free, kept = outlook.board.lane_free, play.unfinished(decision.known)
         if not afresh:
             free = np.maximum(self._until[outlook.lane], outlook.time)

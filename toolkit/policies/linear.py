@@ -10,7 +10,7 @@ import numpy as np
 
 from toolkit.decision import Decision
 from toolkit.errors import require, unknown
-from toolkit.features.placement import CANDIDATE_FEATURES, WAIT, featurise
+from toolkit.features.placement import CANDIDATE_FEATURES, GLOBAL_FEATURES, WAIT, featurise
 from toolkit.policies.family import require_family
 from toolkit.policies.policy import certain
 from toolkit.simulator.compiled import lean
@@ -22,6 +22,8 @@ FEATURES = tuple(name for name, _ in CANDIDATE_FEATURES)
 """Names of the features that may be weighed, in the order of a vector of weights."""
 
 FASTEST = FEATURES.index("fastest seconds")
+RUNNING = [name for name, _ in GLOBAL_FEATURES].index("tasks running")
+"""Column of the global features."""
 
 PLAIN, SECONDS, COUNT = 0, 1, 2
 """How a feature is transformed, by its unit."""
@@ -73,19 +75,23 @@ def transformed(value: float, transform: int, unit: float) -> float:
 
 
 @lean
-def best_slot(candidates: Vector, mask: Mask, weights: Floats, transforms: Ints) -> int:
-    """Return the allowed slot of greatest score, ties to the first.
+def best_slot(
+    globals_: Vector, candidates: Vector, mask: Mask, weights: Floats, transforms: Ints
+) -> int:
+    """Return the allowed slot of greatest score, ties to the first; waits only for what runs.
 
     Args:
+        globals_: Shape [G].
         candidates: Shape [K, F].
         mask: Shape [K].
         weights: Shape [F].
         transforms: Shape [F].
     """
     unit = unit_of(candidates, mask)
+    idle = globals_[RUNNING] == 0.0
     best, top = -1, 0.0
     for i in range(len(mask)):
-        if not mask[i]:
+        if not mask[i] or (idle and candidates[i, WAIT] != 0.0):
             continue
         score = 0.0
         for f in range(len(weights)):
@@ -93,7 +99,7 @@ def best_slot(candidates: Vector, mask: Mask, weights: Floats, transforms: Ints)
                 score += weights[f] * transformed(candidates[i, f], transforms[f], unit)
         if best < 0 or score > top:
             best, top = i, score
-    return best
+    return max(0, best)
 
 
 @lean
@@ -130,7 +136,8 @@ def drive(
         if s.cursor[STAGE] == CLOSED or s.time[0] >= horizon:
             break
         featurise(s, globals_out, candidates_out, mask_out, keys_out)
-        act(s, keys_out[best_slot(candidates_out, mask_out, weights, transforms)])
+        slot = best_slot(globals_out, candidates_out, mask_out, weights, transforms)
+        act(s, keys_out[slot])
     started, finished, completion, count = np.inf, -np.inf, 0.0, 0
     for job in range(len(s.arrival)):
         if np.isnan(s.arrived[job]):
@@ -166,7 +173,8 @@ class Linear:
     """Takes the slot of greatest weighted sum of its transformed features, ties to the first.
 
     One vector of weights serves the choice of a task and that of a node; the weight of ``is
-    wait`` is what waiting is worth by itself. :mod:`toolkit.policies.tuning` finds weights.
+    wait`` is what waiting is worth by itself. While nothing runs it does not wait, as the next
+    event may be as far away as the next job. :mod:`toolkit.policies.tuning` finds weights.
 
     Args:
         weights: Weight of each candidate feature of ``toolkit.features.placement`` by its name;
@@ -200,5 +208,7 @@ class Linear:
 
     def probabilities(self, decision: Decision) -> Floats:
         """Return the one-hot distribution of the slot of greatest score, shape [K]."""
-        slot = best_slot(decision.candidates, decision.mask, self._vector, TRANSFORMS)
+        slot = best_slot(
+            decision.globals, decision.candidates, decision.mask, self._vector, TRANSFORMS
+        )
         return certain(int(slot), len(decision.mask))

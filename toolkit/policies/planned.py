@@ -19,6 +19,7 @@ from toolkit.errors import ToolkitError, require
 from toolkit.features.placement import FINISH_IN, RANK
 from toolkit.planning.board import Board, Plan, lanes
 from toolkit.planning.heft import obstacle, schedule
+from toolkit.policies.family import require_family
 from toolkit.policies.policy import certain
 from toolkit.simulator.compiled import lean, njit
 from toolkit.simulator.kernel import estimated_seconds
@@ -35,7 +36,6 @@ from toolkit.simulator.state import (
     room,
 )
 from toolkit.workload import (
-    FAMILIES,
     PLACEMENT,
     Floats,
     Indices,
@@ -48,19 +48,24 @@ from toolkit.workload import (
 
 ARRIVAL, LOSS, RETURN, KILL, INSTANT, OVERFLOW, STUCK = 1, 2, 4, 8, 16, 32, 64
 """What may call for a new plan, as bits: a job arrived; a node was lost; a node is there again; a
-task was killed; an epoch opened; some ready task has no slot; the plan cannot be kept."""
+task was killed; an epoch opened; a task that should go has no slot; the plan cannot be kept."""
 
 _BARRED = -2  # in place of a node, of tasks that no node that is there can hold
 
 
 @lean
-def _news(s: Any, noted: Ints, keys: Indices) -> int:
-    """Return what has happened since the last call; ``noted`` is written, shape [3 + M]."""
-    found = shown = 0
+def _hidden(s: Any, keys: Indices) -> bool:
+    """Return whether some ready task has no slot."""
+    shown = 0
     for key in keys:
         shown += key >= 0
-    if shown < s.totals[N_GROUPS]:
-        found |= OVERFLOW
+    return bool(shown < s.totals[N_GROUPS])
+
+
+@lean
+def _news(s: Any, noted: Ints) -> int:
+    """Return what has happened since the last call; ``noted`` is written, shape [3 + M]."""
+    found = 0
     arrived = int(s.totals[JOBS_IN_SYSTEM] + s.totals[JOBS_DONE])
     killed = int(s.totals[N_KILLED])
     if noted[0] != arrived:
@@ -272,7 +277,7 @@ def _next(
     keys: Indices,
     mask: Mask,
     strict: bool,
-) -> tuple[int, bool, bool]:
+) -> tuple[int, bool, int]:
     """Find the next planned pair that can go.
 
     Only the first of a lane may go, wherever its node has room. Lanes are a way to plan and no
@@ -296,10 +301,11 @@ def _next(
 
     Returns:
         A slot; 0 where none can go, -1 where nothing runs besides. Whether the plan is to be put
-        in order, because a twin took the place of one that others wait for. Whether one goes
-        before its turn, because others have no slot.
+        in order, because a twin took the place of one that others wait for. And 2 where the one
+        goes before its turn, as another has no slot, 1 where such ones were passed over, else 0.
     """
     idle = True
+    passed = 0
     for m in range(len(s.up)):
         turns[m] = -s.running[m]
         idle = idle and s.running[m] == 0
@@ -317,14 +323,16 @@ def _next(
             slot = _slot(s, keys, t)
             if slot > 0 and mask[slot]:
                 lead = keys[slot]
-                return slot, lead != t and _exchange(s, task, i, lead), skipped[lane[i]]
+                bent = lead != t and _exchange(s, task, i, lead)
+                return slot, bent, 2 if skipped[lane[i]] else passed
             # It has no slot: the next one takes its turn.
             skipped[lane[i]] = True
+            passed = 1
         elif strict:
             held[lane[i]] = True
             if s.status[t] == WAITING or start[i] > s.time[0]:
                 turns[m] -= 1
-    return -1 if idle else 0, False, False
+    return -1 if idle else 0, False, passed
 
 
 @lean
@@ -351,8 +359,8 @@ class Outlook:
         lane: Which lanes of the cluster those of the board are, shape [l].
         tasks: What can be planned: tasks of the jobs present that run or ran nowhere yet,
             ascending; shape [k].
-        barred: How many besides can not, because no node that is there holds them.
         number: Plans made before in this episode.
+        news: What calls for a plan, see ``ARRIVAL``.
     """
 
     time: float
@@ -361,8 +369,8 @@ class Outlook:
     board: Board
     lane: Indices
     tasks: Indices
-    barred: int
     number: int
+    news: int
 
     def merged(self) -> Indices:
         """Return the tasks by descending upward rank, ties by id: all jobs as one; shape [k]."""
@@ -413,18 +421,18 @@ class Play:
         self._turns = np.zeros(M, dtype=np.int64)
         self._held = np.zeros(len(self._lane_of), dtype=np.bool_)
         self._skipped = np.zeros(len(self._lane_of), dtype=np.bool_)
-        self._left = self._partial = False
+        self.passed = 0
+        """Of the last pick: 1 if it passed over tasks without a slot, 2 if it broke their order."""
+        self._partial = False
         self._node = np.full(n, -1, dtype=np.int32)
         self._finish = np.full(n, np.nan)
         self._place = np.full(n, -1, dtype=np.int64)
         self._noted = np.concatenate([[-1, -1, -1], np.ones(M, dtype=np.int64)])
         self._plans = 0
         self.barred = 0
-        """Tasks that could not be planned when the work was last surveyed."""
-        self._nothing = Plan(
-            np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32), np.zeros(0), np.zeros(0)
-        )
-        self.plan = self._nothing
+        """Tasks that were left out of the last outlook."""
+        none = np.zeros(0, dtype=np.int32)
+        self.plan = Plan(task=none, lane=none, start=np.zeros(0), finish=np.zeros(0))
         """The plan that is acted out, by planned start; its lanes are those of the cluster."""
         self._on = self.plan.lane
         self._copied = np.zeros(0, dtype=np.bool_)
@@ -441,22 +449,28 @@ class Play:
 
     def news(self, decision: Decision) -> int:
         """Return what has happened since the last call, see ``ARRIVAL``."""
-        found = int(_news(decision.known, self._noted, decision.keys))
-        return found | STUCK if self._left or self._partial else found
+        found = int(_news(decision.known, self._noted))
+        if self._partial:
+            found |= OVERFLOW if _hidden(decision.known, decision.keys) else STUCK
+        return found | STUCK if self.passed == 2 else found
 
-    def outlook(self, decision: Decision, *, shown: bool = False) -> Outlook:
+    def outlook(self, decision: Decision, news: int, *, whole: bool = False) -> Outlook:
         """Return what a planner starts from now.
+
+        In an overflow the ready tasks without a slot are left out with everything that waits
+        for them: a plan that counts on them could not be acted out.
 
         Args:
             decision: The choice of a task.
-            shown: Whether to leave out ready tasks without a slot and all that waits for them.
+            news: What calls for a plan.
+            whole: Whether to leave nothing out.
         """
         known = decision.known
         lane, free, now = _lanes_now(known, self._lane_of)
-        keys = decision.keys if shown else decision.keys[:0]
+        self._partial = bool(news & OVERFLOW) and not whole
+        keys = decision.keys if self._partial else decision.keys[:0]
         tasks, barred = _survey(known, self._node, self._finish, keys)
         self.barred = int(barred)
-        self._partial = shown
         self._plans += 1
         return Outlook(
             time=float(now),
@@ -465,8 +479,8 @@ class Play:
             board=Board(self._node, self._finish, self._lane_of[lane], free),
             lane=lane,
             tasks=tasks,
-            barred=self.barred,
             number=self._plans - 1,
+            news=news,
         )
 
     def unfinished(self, known: Any) -> Plan:
@@ -482,7 +496,7 @@ class Play:
             plan: With lanes of the cluster, shape [k].
             copied: For which tasks it copies a parent, shape [k].
         """
-        self._left = False
+        self.passed = 0
         # Of equal starts the earlier finish: a task without duration delays nobody.
         self._arrange(
             plan,
@@ -502,7 +516,7 @@ class Play:
             A slot; 0 where none can go; -1 where none can, and nothing runs or waiting is not
             allowed.
         """
-        slot, bent, before_turn = _next(
+        slot, bent, passed = _next(
             decision.known,
             self.plan.task,
             self.plan.lane,
@@ -515,7 +529,7 @@ class Play:
             decision.mask,
             strict,
         )
-        self._left = self._left or before_turn
+        self.passed = int(passed)
         if bent:
             self._in_sequence(decision.known)
         return int(slot) if slot != 0 or decision.mask[0] else -1
@@ -554,12 +568,14 @@ class Planned(ABC):
     """A policy that acts out a plan of its own.
 
     Asked for a task it answers with the next planned pair whose node has room now, in the order
-    of planned starts, as long as the order on each node is kept; with ``wait`` where none can go.
+    of planned starts, as long as the order on each lane is kept; with ``wait`` where none can go.
     Where the plan names one of several interchangeable tasks, the one that has the slot takes
-    its place. Where the planned task has no slot the next that has one goes. If nothing runs and
-    the plan has nothing to offer it is made afresh; and if that does not help, the offered task
-    of highest rank goes where it finishes first, so that no answer is illegal and no episode
-    hangs.
+    its place. Where a task that should go has no slot the plan cannot be acted out: as long as
+    ready tasks lack slots, those that have one are planned afresh at each choice, with all that
+    waits for none but them. If nothing runs the order on the
+    lanes binds nobody, and if the plan still has nothing to offer it is made afresh; if that
+    does not help, the offered task of highest rank goes where it finishes first. So no answer is
+    illegal and no episode hangs.
 
     What was really done is read from the state, never from its own answers: it may be one part
     of a mixture, or be asked about decisions that another took.
@@ -583,14 +599,9 @@ class Planned(ABC):
         """Prepare for an episode.
 
         Raises:
-            ConfigError: When the workload is of another family, whose tasks nobody places.
+            ConfigError: When the workload is of another family.
         """
-        require(
-            workload.family == PLACEMENT,
-            f"policy {self.name!r} places tasks on nodes; a scenario of the family "
-            f"{FAMILIES[workload.family]!r} leaves nothing to place",
-            hint=_FITTING[FAMILIES[workload.family]],
-        )
+        require_family(self.name, PLACEMENT, workload)
         require(
             bool((workload.arrays.profile_of_type >= 0).all()),
             f"policy {self.name!r} cannot plan tasks whose type has no resource profile",
@@ -607,7 +618,8 @@ class Planned(ABC):
         if decision.agent == "node":
             slot = play.home(decision)
             if slot < 0:
-                slot = int(np.argmin(np.where(decision.mask, _column(decision, FINISH_IN), np.inf)))
+                finish = decision.candidates[:, FINISH_IN]
+                slot = int(np.argmin(np.where(decision.mask, finish, np.inf)))
         else:
             slot = self._task(play, decision)
         return certain(slot, len(decision.mask))
@@ -620,7 +632,7 @@ class Planned(ABC):
             decision: The choice of a task.
             news: What called for it, see ``ARRIVAL``.
         """
-        outlook = play.outlook(decision, shown=bool(news & OVERFLOW))
+        outlook = play.outlook(decision, news)
         if len(outlook.tasks) > 0:
             plan = self.plan(outlook)
             play.adopt(decision.known, plan._replace(lane=outlook.lane[plan.lane]))
@@ -630,6 +642,9 @@ class Planned(ABC):
         if news & self.WHEN:
             self.renew(play, decision, news)
         slot = play.pick(decision, strict=True)
+        if play.passed and self.WHEN & OVERFLOW:
+            self.renew(play, decision, news | OVERFLOW)
+            slot = play.pick(decision, strict=True)
         if slot < 0:
             slot = play.pick(decision, strict=False)
         if slot < 0:
@@ -641,15 +656,4 @@ class Planned(ABC):
         offered[0] = False
         if not offered.any():
             return 0
-        return int(np.argmax(np.where(offered, _column(decision, RANK), -np.inf)))
-
-
-def _column(decision: Decision, feature: int) -> Any:
-    return decision.candidates[:, feature]
-
-
-_FITTING = {
-    "placement": "",
-    "allocation": "policies of that family: mheft, reactive, static; random fits all",
-    "configuration": "choose a policy of that family; random fits all",
-}
+        return int(np.argmax(np.where(offered, decision.candidates[:, RANK], -np.inf)))

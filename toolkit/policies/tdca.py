@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from toolkit.decision import Decision
 from toolkit.planning.board import Plan
 from toolkit.planning.tdca import copied_parent, plan, primary
-from toolkit.policies.planned import OVERFLOW, Outlook, Planned, Play
+from toolkit.policies.planned import Outlook, Planned, Play
 from toolkit.workload import DUPLICATE
 
 
@@ -35,7 +35,7 @@ class Tdca(Planned):
 
     def renew(self, play: Play, decision: Decision, news: int) -> None:
         """Make a new plan with its copies."""
-        outlook = play.outlook(decision, shown=bool(news & OVERFLOW))
+        outlook = play.outlook(decision, news)
         if len(outlook.tasks) == 0:
             return
         planned = plan(outlook.arrays, outlook.board, outlook.tasks)

@@ -13,7 +13,7 @@ import numpy as np
 from toolkit.cluster import Cluster, Node
 from toolkit.errors import ConfigError, require
 from toolkit.reward import Weights
-from toolkit.scenarios.disturbances import check_estimates, luck
+from toolkit.scenarios.disturbances import Disturbances, check_estimates, luck
 from toolkit.seeding import generator
 from toolkit.simulator.simulator import Truth
 from toolkit.workload import (
@@ -214,6 +214,7 @@ class Pipelines:
             features as they are.
         estimates: What policies are told about the durations of ``processes``: ``exact``,
             ``mean`` or ``blind``.
+        disturbances: What goes wrong where ``processes`` tell the durations; nothing when absent.
     """
 
     name: str
@@ -235,6 +236,7 @@ class Pipelines:
     sigma: float = 0.0
     cv: float | None = None
     estimates: str = "mean"
+    disturbances: Disturbances | None = None
 
     def __post_init__(self) -> None:
         require(self.in_flight >= 0, f"in_flight must be 0 or more, got {self.in_flight}")
@@ -335,10 +337,25 @@ class Pipelines:
         w, known = workload.arrays, self._known()
         size = (workload.sizes / self.unit)[w.job_of] ** known.exponent[w.type_of]
         own = workload.seed if self.estimates == "exact" else seed
-        return Truth(seconds=np.exp(known.intercept), scale=size * self._luck(own, len(size)))
+        scale = size * self._luck(own, len(size))
+        at_fault = self.disturbances
+        if at_fault is None:
+            return Truth(seconds=np.exp(known.intercept), scale=scale)
+        return Truth(
+            seconds=np.exp(known.intercept),
+            scale=scale,
+            start_delay=np.array([at_fault.start_delay]),
+            seen_delay=np.array([at_fault.seen_delay]),
+            outages=at_fault.outages(
+                len(workload.cluster.nodes), self.horizon, generator(seed, "outages")
+            ),
+        )
 
     def _luck(self, seed: int, tasks: int) -> Floats:
-        return luck(tasks, self.sigma, generator(seed, "luck"))
+        drawn = luck(tasks, self.sigma, generator(seed, "luck"))
+        if self.disturbances is None:
+            return drawn
+        return self.disturbances.slow(drawn, generator(seed, "stragglers"))
 
     def _known(self) -> Estimates:
         """Return the durations that ``processes`` say, but for luck."""
@@ -485,4 +502,6 @@ class Pipelines:
         plain["features"] = tuple(Feature(**f) for f in plain["features"])
         plain["weights"] = Weights(**plain["weights"])
         plain["processes"] = tuple(Process(**p) for p in plain.get("processes", ()))
+        if plain.get("disturbances") is not None:
+            plain["disturbances"] = Disturbances(**plain["disturbances"])
         return Pipelines(**plain)

@@ -268,16 +268,29 @@ def place(s: Any, task: int, node: int, copied: int) -> None:
         copied: A parent that is executed again there first, or -1.
     """
     now = s.time[0]
-    remove(s, task)
-    job = s.job_of[task]
-    if np.isnan(s.begun[job]):
-        s.begun[job] = now
     begun = max(now, arrival_at(s, task, node, copied))
     if copied >= 0:
         own = max(now, arrival_at(s, copied, node, -1))
         done = own + true_seconds(s, copied, node)
         s.copies[copied, node] = done
         begun = max(begun, done)
+    hand_over(s, task, node, begun)
+
+
+@lean
+def hand_over(s: Any, task: int, node: int, begun: float) -> None:
+    """Hand a ready task to a node with room.
+
+    Args:
+        s: The scene, changed in place.
+        task: A ready task.
+        node: One with room.
+        begun: When its data are there, s; not before now.
+    """
+    remove(s, task)
+    job = s.job_of[task]
+    if np.isnan(s.begun[job]):
+        s.begun[job] = s.time[0]
     occupy(s, task, node)
     started(s, task, begun)
     while s.front[job] < s.job_ptr[job + 1] and s.status[s.by_rank[s.front[job]]] >= RUNNING:

@@ -227,7 +227,7 @@ def _cluster(path: Path, bandwidth: float) -> tuple[Cluster, dict[str, float]]:
         try:
             numbers = {k: float(v) for k, v in values.items()}
         except (TypeError, ValueError) as error:
-            raise CorruptError(f"{path}: the node {kind!r} has a value that is no number") from error
+            raise CorruptError(f"{path}: a value of node {kind!r} is no number") from error
         count, speed = int(numbers.pop("count")), numbers.pop("speed")
         require(
             1 <= count <= MOST_NODES - len(nodes),
@@ -238,7 +238,16 @@ def _cluster(path: Path, bandwidth: float) -> tuple[Cluster, dict[str, float]]:
             speeds.get(kind, speed) == speed, f"{path}: nodes of kind {kind!r} differ in speed"
         )
         speeds[kind] = speed
-        numbers["memory"] *= 2**30
-        for i in range(count):
-            nodes.append(Node(name=f"{kind}-{len(nodes)}", kind=kind, **numbers))
+        nodes += [
+            Node(
+                name=f"{kind}-{len(nodes) + i}",
+                kind=kind,
+                cpus=numbers["cpus"],
+                memory=numbers["memory"] * 2**30,
+                gpus=numbers["gpus"],
+                bandwidth=numbers["bandwidth"],
+                latency=numbers["latency"],
+            )
+            for i in range(count)
+        ]
     return Cluster(nodes=tuple(nodes)), speeds

@@ -6,25 +6,20 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit import gantt, perfetto
-from toolkit.errors import ConfigError
-from toolkit.history import schedule_of
+from toolkit import history
 from toolkit.live import chooser, rollout
 from toolkit.planning import bounds
 from toolkit.planning.optimum import optimum
 from toolkit.policies.named import named
-from toolkit.report import Report, to_json
+from toolkit.report import Report
 from toolkit.reward import WorkflowWeights
 from toolkit.schedule import Schedule
 from toolkit.simulator.simulator import Simulator
-from toolkit.store import Store, write_text
+from toolkit.store import Store
 from toolkit.workflows import instance
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-_PICTURES = (".png", ".svg", ".pdf")
-_TRACES = (".trace.json", ".json.gz")
 
 
 def schedule(cfg: DictConfig) -> Report:
@@ -38,7 +33,7 @@ def schedule(cfg: DictConfig) -> Report:
     )
     out = Path(str(cfg.out)).expanduser() if cfg.out is not None else None
     if out is not None:
-        _check(out)
+        history.check(out)
     workload = what.workload
     policy = named(str(cfg.policy.name), Store()).policy
     policy.reset(workload)
@@ -50,7 +45,7 @@ def schedule(cfg: DictConfig) -> Report:
         weights=WorkflowWeights(elapsed=1.0),
         record=False,
     )
-    result = schedule_of(episode.scene, policy=str(cfg.policy.name), seed=seed)
+    result = history.schedule_of(episode.scene, policy=str(cfg.policy.name), seed=seed)
     result.check()
     durations = what.durations(seed)
     measures = result.measures(durations)
@@ -77,30 +72,8 @@ def schedule(cfg: DictConfig) -> Report:
         "out": str(out) if out is not None else None,
     }
     if out is not None:
-        _write(result, out)
+        history.export(result, out)
     return Report(document=document, text=_text(document, result))
-
-
-def _check(out: Path) -> None:
-    name = out.name.lower()
-    if not name.endswith((*_PICTURES, *_TRACES, ".json")):
-        raise ConfigError(
-            f"out={out} has no ending that says what to write",
-            hint="a schedule: .json; for ui.perfetto.dev: .trace.json or .json.gz; "
-            f"a picture: {', '.join(_PICTURES)}",
-        )
-    if not out.resolve().parent.is_dir():
-        raise ConfigError(f"there is no folder {str(out.resolve().parent)!r} to write {out.name} in")
-
-
-def _write(result: Schedule, out: Path) -> None:
-    name = out.name.lower()
-    if name.endswith(_PICTURES):
-        gantt.draw(result, out)
-    elif name.endswith(_TRACES):
-        perfetto.write(result, out)
-    else:
-        write_text(out, to_json(result.to_dict()))
 
 
 def _text(d: dict[str, Any], result: Schedule) -> str:
