@@ -41,7 +41,8 @@ class Decision:
             or -1 to wait; a node, from M on with a copy of a parent; a configuration.
         subject: What is decided about: index of the agent's process type, of the picked task, of
             the batch; -1 where a task is to be picked.
-        scene: Where it is taken. Policies look at ``view`` and ``known``.
+        scene: Where it is taken, as it is now: once the choice has been carried out it has moved
+            on. Policies look at ``view`` and ``known``, and only while they are asked.
     """
 
     agent: str

@@ -24,16 +24,17 @@ def running(s: Any, job: int) -> int:
 
 @lean
 def score(s: Any, task: int) -> Score:
-    """Return the score of a ready task: few running of its job, early arrival, upward rank."""
+    """Return the score of a ready task: few running of its job, early job, upward rank."""
     job = s.job_of[task]
-    return -float(running(s, job)), -s.arrived[job], s.rank[task]
+    return -float(running(s, job)), -float(job), s.rank[task]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fair(Listed):
     """The job with the fewest running tasks first, so that jobs share the nodes equally.
 
-    Ties go to the job that arrived first, within a job by upward rank; earliest-finish node.
+    Ties go to the lower job, which arrived first, within a job by upward rank; earliest-finish
+    node.
     Fair scheduling as Spark and Hadoop have it, task by task and without weights or pools.
     """
 

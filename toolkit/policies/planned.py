@@ -265,6 +265,19 @@ def _exchange(s: Any, task: Indices, i: int, twin: int) -> bool:
 
 
 @lean
+def _late(s: Any, task: int, start: float) -> bool:
+    """Return whether a blocked task is behind its plan, or a parent has outlived its estimate."""
+    now = s.time[0]
+    if start < now:
+        return True
+    for i in range(s.parent_ptr[task], s.parent_ptr[task + 1]):
+        p = s.parents[i]
+        if s.status[p] == RUNNING and s.started[p] + estimated_seconds(s, p, s.node[p]) < now:
+            return True
+    return False
+
+
+@lean
 def _next(
     s: Any,
     task: Indices,
@@ -283,8 +296,8 @@ def _next(
     Only the first of a lane may go, wherever its node has room. Lanes are a way to plan and no
     place of their own: on a node of several the first of one may start while the task before
     it still runs, as long as the other idle lanes suffice for those that are planned earlier and
-    are not ready. One that should have started by now keeps no lane idle. So with exact
-    estimates nothing starts later than planned.
+    are not ready. One that is late keeps no lane idle. So with exact estimates nothing starts
+    later than planned.
 
     Args:
         s: The scene.
@@ -330,7 +343,7 @@ def _next(
             passed = 1
         elif strict:
             held[lane[i]] = True
-            if s.status[t] == WAITING or start[i] > s.time[0]:
+            if s.status[t] == WAITING or not _late(s, t, start[i]):
                 turns[m] -= 1
     return -1 if idle else 0, False, passed
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from toolkit.decision import Decision
 from toolkit.errors import require
+from toolkit.policies.family import require_family
 from toolkit.policies.policy import certain
 from toolkit.simulator.state import N_WAITING
-from toolkit.workload import Floats, Workload
+from toolkit.workload import ALLOCATION, Floats, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class Reactive:
         return "reactive"
 
     def reset(self, workload: Workload) -> None:
-        """Nothing to prepare."""
+        """Check that the workload is one of pipelines."""
+        require_family(self.name, ALLOCATION, workload)
 
     def probabilities(self, decision: Decision) -> Floats:
         """Return the one-hot distribution of the rung that the queue has earned, shape [K]."""

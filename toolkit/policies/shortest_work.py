@@ -11,8 +11,9 @@ from toolkit.simulator.compiled import lean
 
 @lean
 def score(s: Any, task: int) -> Score:
-    """Return the score of a ready task: little work left of its job, then its upward rank."""
-    return -s.work[s.job_of[task]], s.rank[task], 0.0
+    """Return the score of a ready task: little work left of its job, early job, upward rank."""
+    job = s.job_of[task]
+    return -s.work[job], -float(job), s.rank[task]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class ShortestWork(Listed):
     """The job with least remaining estimated work first; earliest-finish node.
 
     On one machine that minimises the mean completion time (Schrage, Operations Research 1968,
-    doi:10.1287/opre.16.3.687). Within a job by upward rank, as in HEFT.
+    doi:10.1287/opre.16.3.687). Ties go to the lower job, within a job by upward rank.
     """
 
     SCORE: ClassVar[Any] = staticmethod(score)

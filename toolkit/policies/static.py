@@ -8,8 +8,9 @@ import numpy as np
 
 from toolkit.decision import Decision
 from toolkit.features.allocation import STATIC_ADVICE
+from toolkit.policies.family import require_family
 from toolkit.policies.policy import certain
-from toolkit.workload import Floats, Workload
+from toolkit.workload import ALLOCATION, Floats, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Static:
         return "static"
 
     def reset(self, workload: Workload) -> None:
-        """Nothing to prepare; the averages come with the workload's estimates."""
+        """Check that the workload is one of pipelines."""
+        require_family(self.name, ALLOCATION, workload)
 
     def probabilities(self, decision: Decision) -> Floats:
         """Return the one-hot distribution of the fixed profile, shape [K]."""

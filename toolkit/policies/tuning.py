@@ -4,9 +4,11 @@ Many vectors of weights play the same training episodes in compiled code; the ne
 around the best of them. Rubinstein and Kroese, "The Cross-Entropy Method", Springer 2004,
 doi:10.1007/978-1-4757-4321-0. In Python::
 
+    from toolkit.envs.registration import scenario_of
     from toolkit.policies.tuning import Tuner
 
-    Tuner(population=64, elite=8, generations=30, seed=0).tune([scenario]).weights
+    tuner = Tuner(population=64, elite=8, generations=30, seed=0)
+    print(tuner.tune([scenario_of("paper_c_8_dag")]).weights)
 """
 
 from __future__ import annotations
@@ -29,6 +31,28 @@ from toolkit.workload import PLACEMENT, Floats
 
 OBJECTIVES = ("makespan", "mean_completion")
 """What may be made small."""
+
+START = {
+    "finish in": -1.0,
+    "regret of not waiting": -1.0,
+    "rank among the ready": 1.0,
+    "least work left over its job's": 1.0,
+    "planned here": 1.0,
+    "planned next": 1.0,
+    "planned start in": -1.0,
+}
+"""Where a search begins: what the hand-made rules go by, each counting the same."""
+
+SELDOM = (
+    "slack to its deadline",
+    "twins",
+    "memory share",
+    "tasks on the node",
+    "seconds saved by a copy",
+    "is with a copy",
+)
+"""Features that tell little or nothing where jobs have no deadlines, parents are not executed
+again and a node holds one task; their weights would be chance."""
 
 HELD_OUT = 10000
 """The first seed that policies are judged on; no training episode has it or a later one."""
@@ -114,8 +138,7 @@ class Tuner:
         spread: Standard deviation that each weight begins with.
         least: What the standard deviation never falls below, as a share of ``spread``.
         start: Weights that the search begins around.
-        features: Names of the features whose weights are searched; all when empty. Those that
-            tell nothing in the scenarios are better left out: their weights would be chance.
+        leave_out: Names of features whose weights stay as they begin.
     """
 
     population: int
@@ -127,8 +150,8 @@ class Tuner:
     final: int = 16
     spread: float = 1.0
     least: float = 0.05
-    start: Mapping[str, float] = field(default_factory=dict)
-    features: Sequence[str] = ()
+    start: Mapping[str, float] = field(default_factory=lambda: dict(START))
+    leave_out: Sequence[str] = SELDOM
 
     def __post_init__(self) -> None:
         require(
@@ -154,7 +177,7 @@ class Tuner:
             hint="ask for fewer generations or episodes",
         )
         vector(self.start)
-        vector(dict.fromkeys(self.features, 1.0))
+        vector(dict.fromkeys(self.leave_out, 1.0))
 
     def tune(
         self,
@@ -172,7 +195,7 @@ class Tuner:
         """
         require(len(scenarios) > 0, "tuning needs at least one scenario")
         rng = generator(self.seed, "cross-entropy")
-        searched = vector(dict.fromkeys(self.features or FEATURES, 1.0))
+        searched = 1.0 - vector(dict.fromkeys(self.leave_out, 1.0))
         mean, spread = vector(self.start), self.spread * searched
         means, curve = [mean], []
         for i in range(self.generations):
