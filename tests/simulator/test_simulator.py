@@ -186,21 +186,38 @@ def test_an_mmc_queue_waits_as_theory_says(servers, load):
 
 _SCRIPT = """
 import hashlib
-from tests.simulator.test_simulator import run, scenario
-from toolkit.policies.random import Random
-_, episode = run(scenario(rate=9), Random(), 5)
+from tests.policies.test_policies import make
+from toolkit.envs.registration import scenario_of
+from toolkit.live import chooser, rollout
+from toolkit.simulator.simulator import Simulator
 h = hashlib.sha256()
-for step in episode.steps:
-    h.update(step.decision.digest().encode() + bytes([step.action]) + repr(step.reward).encode())
-h.update(episode.outcome.finished.tobytes())
+for name, policy in (
+    ("genomics_tiny", "random"), ("batches_tiny", "paper_random"), ("workflows_tiny", "random"),
+    ("workflows_tiny", "srpt_heft"), ("workflows_tiny", "genetic"),
+):
+    of, rule = scenario_of(name), make(policy)
+    workload = of.plan(5)
+    rule.reset(workload)
+    episode = rollout(
+        Simulator(of, 5), workload, chooser(rule, 5), horizon=of.horizon, weights=of.weights
+    )
+    for step in episode.steps:
+        h.update(step.decision.digest().encode() + repr((step.action, step.reward)).encode())
+    h.update(episode.outcome.finished.tobytes())
 print(h.hexdigest())
 """
 
 
-def test_the_same_seed_gives_the_same_bytes_for_any_hash_seed():
+def test_the_same_seed_gives_the_same_bytes_for_any_hash_seed_and_number_of_threads():
     found = set()
-    for hash_seed in ("0", "1", "77"):
-        env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": "."}
+    for hash_seed, threads in (("0", "1"), ("77", "4")):
+        env = {
+            **os.environ,
+            "PYTHONHASHSEED": hash_seed,
+            "OMP_NUM_THREADS": threads,
+            "NUMBA_NUM_THREADS": threads,
+            "PYTHONPATH": ".",
+        }
         done = subprocess.run(
             [sys.executable, "-c", _SCRIPT], env=env, capture_output=True, text=True, check=True
         )
