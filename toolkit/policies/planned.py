@@ -585,10 +585,9 @@ class Planned(ABC):
     Where the plan names one of several interchangeable tasks, the one that has the slot takes
     its place. Where a task that should go has no slot the plan cannot be acted out: as long as
     ready tasks lack slots, those that have one are planned afresh at each choice, with all that
-    waits for none but them. If nothing runs the order on the
-    lanes binds nobody, and if the plan still has nothing to offer it is made afresh; if that
-    does not help, the offered task of highest rank goes where it finishes first. So no answer is
-    illegal and no episode hangs.
+    waits for none but them. If nothing runs and nothing can go, the plan is made afresh and its
+    order on the lanes binds nobody; if that does not help, the offered task of highest rank goes
+    where it finishes first. So no answer is illegal and no episode hangs.
 
     What was really done is read from the state, never from its own answers: it may be one part
     of a mixture, or be asked about decisions that another took.
@@ -658,8 +657,6 @@ class Planned(ABC):
         if play.passed and self.WHEN & OVERFLOW:
             self.renew(play, decision, news | OVERFLOW)
             slot = play.pick(decision, strict=True)
-        if slot < 0:
-            slot = play.pick(decision, strict=False)
         if slot < 0:
             self.renew(play, decision, news | STUCK)
             slot = play.pick(decision, strict=False)
