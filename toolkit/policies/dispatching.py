@@ -92,19 +92,21 @@ def play(s: Any, horizon: float, rule: int) -> int:
         The number of choices made in all, two for each task handed over.
     """
     cursor = s.cursor
-    if cursor[STAGE] == ASK_NODE:
-        node, _ = earliest(s, cursor[PICKED])
-        act(s, node)
     while True:
         if cursor[STAGE] == CLOSED:
             proceed(s, horizon)
         if cursor[STAGE] == CLOSED or s.time[0] >= horizon:
             return int(cursor[NUMBER])
         task = first(s, rule)
+        if cursor[STAGE] == ASK_NODE:
+            # One was picked by somebody else; its choice is counted already.
+            task = cursor[PICKED]
+            cursor[PICKED] = -1
+            cursor[NUMBER] -= 1
         while task >= 0:
             # What ``act`` does with the two choices, without asking in between what can go.
             node, _ = earliest(s, task)
-            hand_over(s, task, node, max(s.time[0], s.arrival_row[node]))
+            place(s, task, node, -1)
             s.decision[task] = cursor[NUMBER] + 1
             cursor[NUMBER] += 2
             task = first(s, rule)

@@ -250,18 +250,12 @@ def _survey(s: Any, node: Indices, finish: Floats, keys: Indices) -> tuple[Indic
 
 
 @lean
-def _exchange(s: Any, task: Indices, i: int, twin: int) -> bool:
-    """Let a twin take place ``i`` in the plan; return whether others wait for it than before."""
-    was = task[i]
+def _exchange(task: Indices, i: int, twin: int) -> None:
+    """Let a twin take place ``i`` in the plan, and the task there its place."""
     for j in range(len(task)):
         if task[j] == twin:
-            task[j] = was
+            task[j] = task[i]
     task[i] = twin
-    shift = s.child_ptr[twin] - s.child_ptr[was]
-    bent = s.child_ptr[twin + 1] - s.child_ptr[was + 1] != shift
-    for c in range(s.child_ptr[was], s.child_ptr[was + 1]):
-        bent = bent or s.children[c] != s.children[c + shift]
-    return bool(bent)
 
 
 @lean
@@ -313,9 +307,9 @@ def _next(
         strict: Whether a task must wait for those planned before it on its node.
 
     Returns:
-        A slot; 0 where none can go, -1 where nothing runs besides. Whether the plan is to be put
-        in order, because a twin took the place of one that others wait for. And 2 where the one
-        goes before its turn, as another has no slot, 1 where such ones were passed over, else 0.
+        A slot; 0 where none can go, -1 where nothing runs besides. Whether twins changed places.
+        And 2 where the one goes before its turn, as another has no slot, 1 where such ones were
+        passed over, else 0.
     """
     idle = True
     passed = 0
@@ -336,8 +330,9 @@ def _next(
             slot = _slot(s, keys, t)
             if slot > 0 and mask[slot]:
                 lead = keys[slot]
-                bent = lead != t and _exchange(s, task, i, lead)
-                return slot, bent, 2 if skipped[lane[i]] else passed
+                if lead != t:
+                    _exchange(task, i, lead)
+                return slot, lead != t, 2 if skipped[lane[i]] else passed
             # It has no slot: the next one takes its turn.
             skipped[lane[i]] = True
             passed = 1
@@ -529,7 +524,7 @@ class Play:
             A slot; 0 where none can go; -1 where none can, and nothing runs or waiting is not
             allowed.
         """
-        slot, bent, passed = _next(
+        slot, exchanged, passed = _next(
             decision.known,
             self.plan.task,
             self.plan.lane,
@@ -543,7 +538,7 @@ class Play:
             strict,
         )
         self.passed = int(passed)
-        if bent:
+        if exchanged:
             self._in_sequence(decision.known)
         return int(slot) if slot != 0 or decision.mask[0] else -1
 
@@ -569,7 +564,8 @@ class Play:
         """Let parents come before their children, whatever the planned starts are.
 
         A task is ready only when its parents have finished themselves: a plan that counts on a
-        copy of a parent, or whose twins changed places, might wait for itself otherwise.
+        copy of a parent, or whose twins changed places but not their children, might wait for
+        itself otherwise.
         """
         order = _sequence(known, self.plan.task, self._place)
         if (order[1:] < order[:-1]).any():
