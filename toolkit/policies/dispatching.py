@@ -13,7 +13,7 @@ import numpy as np
 from toolkit.policies import fair, fifo, max_min, min_min, shortest_work
 from toolkit.policies.listed import Score, earliest
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import act, hand_over, placeable, proceed
+from toolkit.simulator.kernel import hand_over, placeable, proceed
 from toolkit.simulator.state import (
     ASK_NODE,
     CLOSED,
@@ -106,7 +106,7 @@ def play(s: Any, horizon: float, rule: int) -> int:
         while task >= 0:
             # What ``act`` does with the two choices, without asking in between what can go.
             node, _ = earliest(s, task)
-            place(s, task, node, -1)
+            hand_over(s, task, node, max(s.time[0], s.arrival_row[node]))
             s.decision[task] = cursor[NUMBER] + 1
             cursor[NUMBER] += 2
             task = first(s, rule)

@@ -27,6 +27,7 @@ class HeftStatic(Planned):
     """
 
     WHEN: ClassVar[int] = ARRIVAL | LOSS | RETURN | STUCK
+    WINDOW: ClassVar[bool] = False
 
     _until: Floats = field(
         init=False, repr=False, compare=False, default_factory=lambda: np.zeros(0)

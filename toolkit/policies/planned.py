@@ -259,6 +259,18 @@ def _exchange(task: Indices, i: int, twin: int) -> None:
 
 
 @lean
+def _lacks(task: Indices, keys: Indices) -> bool:
+    """Return whether a task with a slot is not in the plan."""
+    for slot in range(1, len(keys)):
+        found = keys[slot] < 0
+        for i in range(len(task)):
+            found = found or task[i] == keys[slot]
+        if not found:
+            return True
+    return False
+
+
+@lean
 def _late(s: Any, task: int, start: float) -> bool:
     """Return whether a blocked task is behind its plan, or a parent has outlived its estimate."""
     now = s.time[0]
@@ -542,6 +554,10 @@ class Play:
             self._in_sequence(decision.known)
         return int(slot) if slot != 0 or decision.mask[0] else -1
 
+    def lacks(self, decision: Decision) -> bool:
+        """Return whether the plan was made in an overflow and lacks a task that has a slot now."""
+        return self._partial and bool(_lacks(self.plan.task, decision.keys))
+
     def home(self, decision: Decision) -> int:
         """Return the slot of the planned node of the picked task, or -1 where it has no room."""
         return int(
@@ -589,8 +605,10 @@ class Planned(ABC):
     of a mixture, or be asked about decisions that another took.
     """
 
-    WHEN: ClassVar[int] = ARRIVAL | LOSS | RETURN | KILL | OVERFLOW | STUCK
+    WHEN: ClassVar[int] = ARRIVAL | LOSS | RETURN | KILL | STUCK
     """What calls for a new plan."""
+    WINDOW: ClassVar[bool] = True
+    """Whether to plan only what has a slot where some ready task has none."""
 
     _play: Play | None = field(init=False, repr=False, compare=False, default=None)
 
@@ -650,7 +668,7 @@ class Planned(ABC):
         if news & self.WHEN:
             self.renew(play, decision, news)
         slot = play.pick(decision, strict=True)
-        if play.passed and self.WHEN & OVERFLOW:
+        if self.WINDOW and (play.passed or (slot <= 0 and play.lacks(decision))):
             self.renew(play, decision, news | OVERFLOW)
             slot = play.pick(decision, strict=True)
         if slot < 0:

@@ -234,9 +234,7 @@ def _cluster(path: Path, bandwidth: float) -> tuple[Cluster, dict[str, float]]:
             f"{path}: {kind!r} needs a count of 1 or more, and {MOST_NODES} nodes at most in all",
         )
         require(speed > 0, f"{path}: {kind!r} needs speed > 0, got {speed}")
-        require(
-            speeds.get(kind, speed) == speed, f"{path}: nodes of kind {kind!r} differ in speed"
-        )
+        require(speeds.get(kind, speed) == speed, f"{path}: nodes of kind {kind!r} differ in speed")
         speeds[kind] = speed
         nodes += [
             Node(
