@@ -35,8 +35,8 @@ def spread_out(values: Floats, mean: float) -> Floats:
         weights = np.exp(theta * scaled - max(theta, 0.0))
         return np.asarray(weights / weights.sum())
 
-    low, high = -500.0, 500.0
-    for _ in range(100):
+    low, high = -1e5, 1e5
+    for _ in range(200):
         middle = 0.5 * (low + high)
         if float(tilted(middle) @ scaled) < wanted:
             low = middle

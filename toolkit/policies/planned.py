@@ -596,7 +596,7 @@ class Planned(ABC):
     of planned starts, as long as the order on each lane is kept; with ``wait`` where none can go.
     Where the plan names one of several interchangeable tasks, the one that has the slot takes
     its place. Where a task that should go has no slot the plan cannot be acted out: as long as
-    ready tasks lack slots, those that have one are planned afresh at each choice, with all that
+    ready tasks lack slots, those that have one are planned afresh at need, with all that
     waits for none but them. If nothing runs and nothing can go, the plan is made afresh and its
     order on the lanes binds nobody; if that does not help, the offered task of highest rank goes
     where it finishes first. So no answer is illegal and no episode hangs.
