@@ -28,7 +28,6 @@ from toolkit.simulator.state import (
     EPOCH,
     JOBS_DONE,
     JOBS_IN_SYSTEM,
-    N_GROUPS,
     N_KILLED,
     PRESENT,
     RUNNING,
@@ -51,15 +50,6 @@ ARRIVAL, LOSS, RETURN, KILL, INSTANT, OVERFLOW, STUCK = 1, 2, 4, 8, 16, 32, 64
 task was killed; an epoch opened; a task that should go has no slot; the plan cannot be kept."""
 
 _BARRED = -2  # in place of a node, of tasks that no node that is there can hold
-
-
-@lean
-def _hidden(s: Any, keys: Indices) -> bool:
-    """Return whether some ready task has no slot."""
-    shown = 0
-    for key in keys:
-        shown += key >= 0
-    return bool(shown < s.totals[N_GROUPS])
 
 
 @lean
@@ -471,7 +461,7 @@ class Play:
         """Return what has happened since the last call, see ``ARRIVAL``."""
         found = int(_news(decision.known, self._noted))
         if self._partial:
-            found |= OVERFLOW if _hidden(decision.known, decision.keys) else STUCK
+            found |= OVERFLOW
         return found | STUCK if self.passed == 2 else found
 
     def outlook(self, decision: Decision, news: int, *, whole: bool = False) -> Outlook:
@@ -487,10 +477,11 @@ class Play:
         """
         known = decision.known
         lane, free, now = _lanes_now(known, self._lane_of)
-        self._partial = bool(news & OVERFLOW) and not whole
-        keys = decision.keys if self._partial else decision.keys[:0]
+        window = bool(news & OVERFLOW) and not whole
+        keys = decision.keys if window else decision.keys[:0]
         tasks, barred = _survey(known, self._node, self._finish, keys)
         self.barred = int(barred)
+        self._partial = window and self.barred > 0
         self._plans += 1
         return Outlook(
             time=float(now),
