@@ -65,7 +65,7 @@ class WorkloadArrays(NamedTuple):
     scale: Floats  # [n] estimated size, relative to the type's seconds
     rank: Floats  # [n] upward rank by the estimates, s
     by_rank: Indices  # [n] the tasks of each job by descending rank, then id
-    twin: Indices  # [n] the next task with the same job, type, size, rank and parents, else -1
+    twin: Indices  # [n] the next task nobody could tell from this one, else -1
     size_bin: Indices  # [J] 0 small, 1 medium, 2 large
     seconds: Floats  # [T, C] estimated duration at scale 1
     mean_seconds: Floats  # [T] mean of seconds over the nodes or profiles that a type may use
@@ -228,6 +228,7 @@ def _order_and_twins(
     scale: Floats,
     parent_ptr: Indices,
     parents: Indices,
+    data: Floats,
 ) -> tuple[Indices, Indices]:
     n = len(rank)
     by_rank = np.empty(n, dtype=np.int32)
@@ -249,7 +250,8 @@ def _order_and_twins(
                     continue
                 same = True
                 for k in range(degree):
-                    if parents[parent_ptr[a] + k] != parents[parent_ptr[b] + k]:
+                    mine, other = parent_ptr[a] + k, parent_ptr[b] + k
+                    if parents[mine] != parents[other] or data[mine] != data[other]:
                         same = False
                 if same:
                     twin[a] = b
@@ -369,7 +371,7 @@ def assemble(
         upper,
         np.where(sent > 0, mean_latency, 0.0) + sent * mean_cost,
     )
-    by_rank, twin = _order_and_twins(first, rank, types, size, pointers, upper)
+    by_rank, twin = _order_and_twins(first, rank, types, size, pointers, upper, sent)
     if type_rank is None:
         counts = np.maximum(np.bincount(types, minlength=T), 1)
         type_rank = np.bincount(types, weights=rank, minlength=T) / counts

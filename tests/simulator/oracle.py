@@ -394,7 +394,7 @@ class Oracle:
                     self.type[task],
                     self.scale[task],
                     self.rank[task],
-                    tuple(p for p, _ in self.parents[task]),
+                    tuple(self.parents[task]),
                     task if task in self.alone else -1,
                 )
                 found.setdefault(key, []).append(task)

@@ -8,7 +8,7 @@ import numpy as np
 
 from toolkit.simulator.compiled import lean
 from toolkit.simulator.kernel import granted
-from toolkit.simulator.state import BATCH, JOBS_DONE, JOBS_IN_SYSTEM, LATENCY, PRESENT
+from toolkit.simulator.state import BATCH, JOBS_DONE, LATENCY, PRESENT
 from toolkit.workload import (
     ALL_MEMORY,
     BYTES,
@@ -121,7 +121,7 @@ def featurise(
     g[4] = s.time[0] - s.arrived[job]
     g[5] = up
     g[6] = s.holds[current, 0] if up else 0.0
-    g[7] = s.totals[JOBS_IN_SYSTEM]
+    g[7] = done
     g[8] = s.totals[LATENCY] / done if done > 0 else 0.0
     best, least, least_cost = -1, np.inf, np.inf
     for q in range(len(s.fleets)):
