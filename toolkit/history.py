@@ -24,9 +24,9 @@ TRACES = (".trace.json", ".json.gz")
 def schedule_of(scene: Scene, policy: str, seed: int) -> Schedule:
     """Return what has run in a scene so far.
 
-    What still runs is drawn until now. A state keeps no attempts that were killed, and of a copy
-    only its end: it began as many seconds earlier as the engine, or where that keeps its truth to
-    itself the estimate, says it takes.
+    What still runs is drawn until now, copies once they have finished. A state keeps no attempts
+    that were killed, and of a copy only its end: it began as many seconds earlier as the engine,
+    or where that keeps its truth to itself the estimate, says it takes.
 
     Args:
         scene: Any moment of an episode.
@@ -42,9 +42,7 @@ def schedule_of(scene: Scene, policy: str, seed: int) -> Schedule:
     pairs = zip(copied.tolist(), where.tolist(), strict=True)
     took = [seconds(scene.handle, task, node) for task, node in pairs]
     begun = s.copies[copied, where] - np.array(took, dtype=np.float64)
-    kept = begun < now
-    copied, where, begun = copied[kept], where[kept], begun[kept]
-    ended = np.minimum(s.copies[copied, where], now)
+    ended = s.copies[copied, where]
     task = np.concatenate([ran, copied])
     return Schedule(
         workload=_arrived(scene),

@@ -50,6 +50,7 @@ class Attempt:
     taken: float
     start: float
     finish: float
+    copied: int | None = None
     paid_from: float | None = None
     released: float | None = None
     killed: bool = False
@@ -259,8 +260,6 @@ class Oracle:
         for attempt in sorted(on_it, key=lambda a: a.task):
             if attempt.finish > self.now:
                 self._kill(attempt)
-        for copy in [c for c in self.copies if c[1] == m and self.copies[c] > self.now]:
-            del self.copies[copy]
         if kind == LOST:
             self.nodes[m].lost = True
 
@@ -275,6 +274,13 @@ class Oracle:
         self.attempt[task] = self.where[task] = self.start[task] = None
         self.alone.add(task)
         self._wait(task)
+
+    def _copied(self, what):
+        """A copy has finished: from now on it is known when the task after it starts."""
+        attempt, parent, at, besides = what
+        if not attempt.killed:
+            self.copies[parent, attempt.node] = at
+            attempt.start = self.start[attempt.task] = max(at, besides)
 
     def _executor(self, node):
         node.begun = True
@@ -448,13 +454,16 @@ class Oracle:
         if copied is not None:
             own = max(self.now, self._data_at(copied, m))
             done = own + self._true(copied, m)
-            self.copies[copied, m] = done
             self.copy_log.append((copied, m, own, done))
-            begun = max(begun, done)
         self.queue.remove(task)
-        attempt, seen = self._take(task, m, begun)
+        attempt, seen = self._take(task, m, begun if copied is None else max(begun, done))
+        # A placed task counts as started when its data are there, as far as anybody knows.
+        attempt.start = begun
+        attempt.copied = copied
+        if copied is not None:
+            attempt.start = max(begun, own + self._estimate(copied, m))
+            self._push(done + seen, OTHER, "copied", (attempt, copied, done, begun))
         self._push(attempt.finish + seen, OTHER, "finish", attempt)
-        attempt.start = begun  # a placed task counts as started when its data are there
         self._start(attempt)
 
     def _data_at(self, task, m, besides=None):
@@ -477,6 +486,8 @@ class Oracle:
         best, parent = max(self.now, self._data_at(task, m)), None
         for p, sent in self.parents[task]:
             if self.where[p] == m or sent == 0 or (p, m) in self.copies:
+                continue
+            if any(a.node == m and a.copied == p and a.released is None for a in self.attempts):
                 continue
             own, need = self.demand[self.profile[p]], self.demand[self.profile[task]]
             if any(a > b + slack for a, b, slack in zip(own, need, ROOM, strict=True)):

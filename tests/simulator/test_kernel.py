@@ -419,8 +419,8 @@ def test_what_ran_could_have_been_run(case):
 # Made by hand: what random scenes meet too rarely to rely on.
 
 
-def hand_made(family, nodes, type_of, seconds, *, outages=(), startup=0.0, **settings):
-    """A scene of one job per task, unless said otherwise, whose estimates are the truth."""
+def hand_made(family, nodes, type_of, seconds, *, outages=(), startup=0.0, truth=None, **settings):
+    """A scene of one job per task and estimates that are the truth, unless said otherwise."""
     n, types = len(type_of), len(seconds)
     cluster = Cluster(nodes=tuple(Node(name=f"n{m}", **room) for m, room in enumerate(nodes)))
     plain = {
@@ -443,14 +443,14 @@ def hand_made(family, nodes, type_of, seconds, *, outages=(), startup=0.0, **set
         **of,
     )
     at, where, kind = zip(*outages, strict=True) if outages else ((), (), ())
-    truth = Truth(
-        seconds=arrays.seconds,
+    true = Truth(
+        seconds=arrays.seconds if truth is None else np.array(truth),
         scale=arrays.scale.copy(),
         startup=startup,
         outages=(np.array(at, float), np.array(where, np.int32), np.array(kind, np.int32)),
     )
     names = tuple(f"t{t}" for t in range(types))
-    scene = scene_of(Workload(types=names, cluster=cluster, arrays=arrays, seed=0), truth)
+    scene = scene_of(Workload(types=names, cluster=cluster, arrays=arrays, seed=0), true)
     if family != ALLOCATION:
         kernel.proceed(scene.handle, HORIZON)
     return scene
@@ -553,7 +553,7 @@ def parent_with_heavy_data(**changes):
 def test_a_copy_that_has_not_finished_dies_with_what_runs_on_its_node(kind):
     scene = parent_with_heavy_data(outages=[(3.0, 1, kind), (9.0, 1, RETURNED)])
     act(scene, 3)
-    assert scene.state.copies[0, 1] == scene.state.started[1] == 4.0
+    assert scene.state.started[1] == 4.0
     act(scene, -1)
     kernel.advance(scene.handle, 3.0)
     assert np.isinf(scene.state.copies[0]).all()
@@ -565,6 +565,16 @@ def test_a_copy_that_has_finished_outlives_its_child():
     act(scene, 3, -1)
     kernel.advance(scene.handle, 5.0)
     assert scene.state.copies[0, 1] == 4.0
+
+
+def test_nobody_sees_when_a_copy_will_have_finished():
+    scene = parent_with_heavy_data(truth=[[2.5], [10.0]])
+    act(scene, 3)
+    assert np.isinf(scene.state.copies[0]).all()
+    assert scene.state.started[1] == 2.5 + 2.0  # the parent ran until 2.5, and takes 2 it is said
+    act(scene, -1)
+    kernel.advance(scene.handle, 5.5)
+    assert scene.state.copies[0, 1] == scene.state.started[1] == 5.0
 
 
 def test_a_copy_needs_no_more_room_than_its_child_reserves():

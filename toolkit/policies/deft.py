@@ -24,7 +24,7 @@ from toolkit.policies.family import require_family
 from toolkit.policies.listed import Score, earliest_slot
 from toolkit.policies.policy import certain
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import arrival_at, estimated_seconds
+from toolkit.simulator.kernel import arrival_at, estimated_seconds, has_copy
 from toolkit.simulator.state import PRESENT, WAITING, room
 from toolkit.workload import PLACEMENT, PULL, Floats, Indices, Ints, Mask, Workload, fits
 
@@ -192,7 +192,7 @@ def finish_on(s: Any, task: int, node: int, free: float) -> tuple[float, int]:
         return least, copied
     for i in range(s.parent_ptr[task], s.parent_ptr[task + 1]):
         p = s.parents[i]
-        if s.node[p] == node or s.data[i] == 0.0 or s.copies[p, node] < np.inf:
+        if s.data[i] == 0.0 or has_copy(s, p, node):
             continue
         done = _start(s, p, node, -1, free) + estimated_seconds(s, p, node)
         finish = max(done, _start(s, task, node, p, free)) + seconds

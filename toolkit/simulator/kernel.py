@@ -21,6 +21,7 @@ from toolkit.simulator.state import (
     ASK_TASK,
     BATCH,
     CLOSED,
+    COPIED,
     EPOCH,
     EXPECTED,
     FINISHED,
@@ -192,7 +193,7 @@ def arrivals(s: Any, task: int, besides: int, out: Floats) -> None:
 
 @lean
 def _from_copies(s: Any, parent: int, sent: float, begun: float, node: int) -> float:
-    """Return when data are on a node from the best copy of the parent that made them."""
+    """Return when data are on a node from the best finished copy of the parent that made them."""
     earliest = np.inf
     for m in range(len(s.up)):
         at = s.copies[parent, m]
@@ -231,6 +232,19 @@ def _within(s: Any, profile: int, other: int) -> bool:
 
 
 @lean
+def has_copy(s: Any, task: int, node: int) -> bool:
+    """Return whether a task ran on a node, or a copy of it did or still does."""
+    if s.node[task] == node or s.copies[task, node] < np.inf:
+        return True
+    i = s.head[node]
+    while i >= 0:
+        if s.copying[i] == task:
+            return True
+        i = s.link[i]
+    return False
+
+
+@lean
 def copy_of(s: Any, task: int, node: int) -> tuple[int, float]:
     """Return the parent to execute again on a node, and when the task could start then.
 
@@ -240,7 +254,7 @@ def copy_of(s: Any, task: int, node: int) -> tuple[int, float]:
     best, least = -1, max(s.time[0], arrival_at(s, task, node, -1))
     for i in range(s.parent_ptr[task], s.parent_ptr[task + 1]):
         p = s.parents[i]
-        if s.node[p] == node or s.data[i] == 0.0 or s.copies[p, node] < np.inf:
+        if s.data[i] == 0.0 or has_copy(s, p, node):
             continue
         if not _within(s, s.profile[p], s.profile[task]):
             continue  # A copy runs in what its child reserves.
@@ -267,14 +281,18 @@ def place(s: Any, task: int, node: int, copied: int) -> None:
         node: One with room.
         copied: A parent that is executed again there first, or -1.
     """
-    now = s.time[0]
-    begun = max(now, arrival_at(s, task, node, copied))
-    if copied >= 0:
-        own = max(now, arrival_at(s, copied, node, -1))
-        done = own + true_seconds(s, copied, node)
-        s.copies[copied, node] = done
-        begun = max(begun, done)
-    hand_over(s, task, node, begun)
+    begun = max(s.time[0], arrival_at(s, task, node, copied))
+    if copied < 0:
+        hand_over(s, task, node, begun)
+        return
+    own = max(s.time[0], arrival_at(s, copied, node, -1))
+    done = own + true_seconds(s, copied, node)
+    s.copying[task] = copied
+    s.besides[task] = begun
+    _push(s, done + _delay(s.seen_delay, task), done, COPIED, task)
+    hand_over(s, task, node, max(begun, done))
+    # Until the copy is seen to have finished, nobody knows better than the estimate.
+    s.started[task] = max(begun, own + estimated_seconds(s, copied, node))
 
 
 @lean
@@ -343,9 +361,6 @@ def _enqueue_entries(s: Any, job: int) -> None:
 @lean
 def _kill(s: Any, node: int, now: float) -> None:
     """Kill what runs on a node, lowest task first; what has finished unseen is spared."""
-    for parent in range(len(s.copies)):
-        if s.copies[parent, node] > now:
-            s.copies[parent, node] = np.inf
     while True:
         victim = -1
         i = s.head[node]

@@ -14,7 +14,7 @@ from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import initial
 from toolkit.workload import Floats, Indices, Workload
 
-SIMULATOR = 2
+SIMULATOR = 3
 """Version of the engine's rules; scores of different versions are never mixed."""
 
 

@@ -32,9 +32,10 @@ from toolkit.workload import (
     Workload,
 )
 
-ARRIVED, STARTED, FINISHED, LOST, RETURNED, KILLED = 0, 1, 2, 3, 4, 5
+ARRIVED, STARTED, FINISHED, LOST, RETURNED, KILLED, COPIED = 0, 1, 2, 3, 4, 5, 6
 """Event kinds: a job arrived; a task started; a task finished; a node was lost; a node is there
-again, or for the first time; a task was killed and waits again."""
+again, or for the first time; a task was killed and waits again; the copy of a parent that runs
+before a task has finished."""
 
 BLOCKED, WAITING, RUNNING, DONE = 0, 1, 2, 3
 """Status of a task; it waits from the moment its last parent is seen to have finished."""
@@ -83,7 +84,7 @@ class State(NamedTuple):
     node: Shorts  # [n] where it runs or ran, -1 before it was handed over
     decision: Indices  # [n] the choice that set the profile or the node, -1 before
     ready: Floats  # [n] s, NaN before
-    started: Floats  # [n] s, NaN before; of a placed task when its data will have arrived
+    started: Floats  # [n] s, NaN before; of a placed task when its data are to have arrived
     finished: Floats  # [n] s, NaN before
     link: Indices  # [n] next in the list that the task is in, else -1
     twins: Indices  # [n] interchangeable tasks that a ready one stands for
@@ -112,6 +113,8 @@ class State(NamedTuple):
     used: Floats  # [M] node-seconds in use so far; each as of ``touched``
     touched: Floats  # [M] s
     copies: Floats  # [n, M] when a copy of a task finished on a node, s; [0, M] without copies
+    copying: Indices  # [n] the parent whose copy runs before the task, else -1; [0] likewise
+    besides: Floats  # [n] when all other data of such a task are there, s; [0] likewise
     cursor: Ints  # [8]
     totals: Floats  # [21]
 
@@ -184,6 +187,8 @@ def initial(workload: Workload) -> State:
         used=np.zeros(M),
         touched=np.zeros(M),
         copies=np.full((n if w.rules[DUPLICATE] else 0, M), np.inf),
+        copying=whole(n if w.rules[DUPLICATE] else 0, -1),
+        besides=np.full(n if w.rules[DUPLICATE] else 0, np.nan),
         cursor=cursor,
         totals=np.zeros(N_TOTALS),
     )
@@ -431,6 +436,8 @@ def _killed(s: Any, task: int) -> None:
         s.totals[N_READY] -= 1.0
     vacate(s, task)
     s.totals[N_KILLED] += 1.0
+    if s.rules[DUPLICATE] != 0:
+        s.copying[task] = -1
     s.node[task] = -1
     s.started[task] = np.nan
     s.twins[task] = -1
@@ -442,13 +449,22 @@ def _killed(s: Any, task: int) -> None:
 
 
 @lean
+def _copied(s: Any, task: int, at: float) -> None:
+    """Note that the copy which ran before a task has finished; the first on a node counts."""
+    parent, node = s.copying[task], s.node[task]
+    s.copies[parent, node] = min(s.copies[parent, node], at)
+    s.started[task] = max(at, s.besides[task])
+
+
+@lean
 def apply_event(s: Any, kind: int, subject: int, at: float, seen: float) -> None:
     """Apply one event in place.
 
     Args:
         s: Changed in place; callers that need the old value copy it first.
-        kind: ``ARRIVED`` (subject is a job), ``STARTED``, ``FINISHED`` or ``KILLED`` (a task),
-            ``LOST`` or ``RETURNED`` (a node). The tasks on a lost node are killed one by one.
+        kind: ``ARRIVED`` (subject is a job), ``STARTED``, ``COPIED``, ``FINISHED`` or ``KILLED``
+            (a task), ``LOST`` or ``RETURNED`` (a node). The tasks on a lost node are killed one
+            by one.
         subject: Index of the job, task or node.
         at: When it happened, s.
         seen: When the controller learnt of it, s; not before the state's time.
@@ -464,6 +480,9 @@ def apply_event(s: Any, kind: int, subject: int, at: float, seen: float) -> None
         return
     if kind == STARTED:
         started(s, subject, at)
+        return
+    if kind == COPIED:
+        _copied(s, subject, at)
         return
     if kind == KILLED:
         _killed(s, subject)

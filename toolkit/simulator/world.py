@@ -67,7 +67,7 @@ def create(
     """
     n = len(w.type_of)
     family = w.rules[FAMILY]
-    # A placed task has one event to come, a dispatched one two; an executor may be starting.
+    # A task has one event to come, two if dispatched or with a copy; an executor may be starting.
     held = int(min(2 * n, 2 * _most_at_once(w))) + len(w.capacity) + 1
     at, where, kind = outages or (np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32))
     return World(
