@@ -141,7 +141,8 @@ def rollout(
         engine: Simulated, recorded or real.
         workload: What arrives.
         choose: Answers a decision with a slot and its probability.
-        horizon: Seconds after which the episode is truncated.
+        horizon: Seconds after which the episode is truncated; without an end it is truncated
+            where nothing will ever happen again.
         weights: Weights of the reward.
         instants: The instants of decision of an allocation where they are known, s; the
             workload's interval gives those that follow.
@@ -195,6 +196,9 @@ def rollout(
                 )
             )
         taken = []
+        waited = int(state.cursor[STAGE]) == CLOSED or workload.family == ALLOCATION
+        if until == np.inf and waited:
+            break  # whatever could happen by itself has happened
     return Episode(
         steps=tuple(steps),
         outcome=engine.outcome(),

@@ -66,7 +66,8 @@ class Schedule:
     was killed. Arrays are brought to the types named here.
 
     Args:
-        workload: What was to be run.
+        workload: What was to be run; of a closed system, with the arrivals that came about, as
+            :func:`toolkit.history.schedule_of` gives it.
         policy: Name of what decided.
         seed: The seed of the episode.
         task: Shape [r].

@@ -327,6 +327,9 @@ def assemble(
         slo: Seconds within which a job should be done; a deadline of its own goes before.
         fleets: Configurations of executors to choose from, shape [Q, 4]; the nodes on which
             tasks run are then the executors.
+
+    Raises:
+        ConfigError: When a job has no tasks, a type has no profile, or tasks fit nowhere.
     """
     types = np.asarray(type_of, dtype=np.int32)
     pointers = np.asarray(parent_ptr, dtype=np.int32)
@@ -340,6 +343,12 @@ def assemble(
     room = cluster.capacity() if fleets is None else _executors(fleets)
     T, M, J = len(table), len(room), len(came)
     fixed = np.full(T, -1) if profile_of_type is None else np.asarray(profile_of_type, dtype=int)
+    empty = np.flatnonzero(np.diff(first) < 1)
+    require(len(empty) == 0, f"job {empty[0] if len(empty) else ''} has no tasks")
+    require(
+        family == ALLOCATION or bool((fixed >= 0).all()),
+        "profile_of_type must name a profile for every type where no policy chooses it",
+    )
     kinds = cluster.kinds
     if by_profile or fleets is not None:
         column = np.zeros(M, dtype=np.int32)
@@ -356,6 +365,15 @@ def assemble(
     if fleets is not None:
         latency, bandwidth = np.zeros((M, M)), np.full((M, M), np.inf)
     mean_latency, mean_cost = _mean_link(latency, bandwidth, mean_link)
+    if fleets is not None:
+        held = feasible(wanted[fixed], _shapes(fleets))
+        for t, q in np.argwhere(~held)[:1]:
+            require(
+                False,
+                f"an executor of configuration {q} cannot hold a task of type {t}: it asks for "
+                f"{wanted[fixed[t]]}",
+                hint="leave configurations out that are too small for a task",
+            )
     if by_profile:
         mean_of_type = table[:, fits.any(axis=1)].mean(axis=1)
     else:
@@ -418,10 +436,14 @@ def assemble(
     )
 
 
+def _shapes(fleets: Floats) -> Floats:
+    """Return the capacity of an executor of each configuration, shape [Q, 3]."""
+    return np.column_stack([fleets[:, CORES], fleets[:, BYTES], np.zeros(len(fleets))])
+
+
 def _executors(fleets: Floats) -> Floats:
     """Return the capacity of as many of the largest executors as can be asked for."""
-    most = int(fleets[:, INSTANCES].max())
-    return np.tile([fleets[:, CORES].max(), fleets[:, BYTES].max(), 0.0], (most, 1))
+    return np.tile(_shapes(fleets).max(axis=0), (int(fleets[:, INSTANCES].max()), 1))
 
 
 def _mean_link(latency: Floats, bandwidth: Floats, convention: str) -> tuple[float, float]:

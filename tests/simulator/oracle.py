@@ -375,7 +375,7 @@ class Oracle:
         column, cores, memory, _ = self.fleets[fleet]
         count = self.granted(fleet)
         for m, node in enumerate(self.nodes):
-            if node.up and node.column == column and m < count:
+            if node.employed and node.column == column and m < count:
                 continue
             self._forget(node)
             node.employed, node.begun = m < count, False

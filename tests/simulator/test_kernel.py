@@ -609,6 +609,19 @@ def test_an_executor_lost_while_it_starts_is_up_when_both_are_over(returned, up)
     assert scene.state.node[0] == 0
 
 
+def test_an_executor_that_still_starts_does_not_begin_anew_for_the_next_batch():
+    host = [{"cpus": 4, "memory": 4}]
+    scene = hand_made(CONFIGURATION, host, [0] * 3, [[1.0]], fleets=FLEETS, startup=2.0)
+    for fleet, served in ((0, 3.0), (1, 4.0)):  # one executor, then four of which one is up
+        act(scene, fleet)
+        kernel.advance(scene.handle, HORIZON)
+        assert scene.state.time[0] == served
+    act(scene, 1)
+    assert scene.state.up.tolist() == [1, 0, 0, 0]
+    kernel.advance(scene.handle, 5.0)
+    assert scene.state.up.tolist() == [1, 1, 1, 1]  # they start since 3.0
+
+
 def test_a_task_that_fits_no_node_that_is_up_is_described_in_finite_numbers():
     small_is_left = [(0.0, 0, LOST)]
     profiles = {"demand": [[1, 4, 0], [1, 1, 0]], "profile_of_type": [0, 1]}

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 
 from tests.simulator import oracle
 from tests.workloads import Fixed, Luck, estimates, scenario, two_nodes
+from toolkit.envs.registration import scenario_of
 from toolkit.live import chooser, rollout
 from toolkit.policies.random import Random
 from toolkit.simulator import kernel
 from toolkit.simulator.simulator import Simulator, Truth
 from toolkit.simulator.state import (
     DONE,
+    LOST,
     N_DONE,
     N_RUNNING,
     N_WAITING,
@@ -188,6 +191,7 @@ _SCRIPT = """
 import hashlib
 from tests.policies.test_policies import make
 from toolkit.envs.registration import scenario_of
+from toolkit.envs.registration import scenario_of
 from toolkit.live import chooser, rollout
 from toolkit.simulator.simulator import Simulator
 h = hashlib.sha256()
@@ -223,3 +227,24 @@ def test_the_same_seed_gives_the_same_bytes_for_any_hash_seed_and_number_of_thre
         )
         found.add(done.stdout)
     assert len(found) == 1
+
+
+def test_an_episode_without_an_end_is_over_once_nothing_can_happen():
+    of = scenario_of("workflows_tiny")
+    workload = of.plan(0)
+    nodes = np.arange(len(workload.arrays.capacity), dtype=np.int32)
+
+    class AllLost:
+        def truth(self, workload, seed):
+            lost = (np.zeros(len(nodes)), nodes, np.full(len(nodes), LOST, np.int32))
+            return replace(of.truth(workload, seed), outages=lost)
+
+    episode = rollout(
+        Simulator(AllLost(), 0),
+        workload,
+        chooser(Random(), 0),
+        horizon=np.inf,
+        weights=of.weights,
+    )
+    assert not episode.terminated
+    assert np.isnan(episode.outcome.started).all()

@@ -543,10 +543,15 @@ def _employ(s: Any, fleet: int) -> None:
     shape, count = int(s.fleets[fleet, SHAPE]), granted(s, fleet)
     i = 0
     while i < s.counters[HEAP]:
-        _drop(s, i)  # between batches nothing is to come but executors that still start
+        # Between batches nothing is to come but executors that still start.
+        m = s.heap_what[i] & _MASK
+        if s.shape[m] == shape and m < count:
+            i += 1
+        else:
+            _drop(s, i)
+            i = 0
     for m in range(len(s.up)):
-        stays = s.up[m] and s.shape[m] == shape and m < count
-        if stays:
+        if s.shape[m] == shape and m < count:
             continue
         s.up[m] = 0
         s.shape[m] = shape if m < count else -1
