@@ -193,7 +193,7 @@ def random_dag(
         tasks: Tasks of all jobs together.
         nodes: Nodes, each of its own speed for each task.
         ccr: Mean seconds of a transfer by mean seconds of a task; 0 for edges without data.
-        jobs: Graphs of about equal size, all there from the start.
+        jobs: Graphs of about equal size, all there from the start; no more than tasks.
         lanes: Tasks that a node runs at once.
         latency: Seconds that each end of a link adds.
         tight: Whether some tasks need more memory than some nodes have.
@@ -201,6 +201,7 @@ def random_dag(
         whole: Whether all times are small whole numbers, so that much is equal.
     """
     rng = generator(seed, "random dag", tasks, nodes)
+    jobs = min(jobs, tasks)
     job_ptr = np.linspace(0, tasks, jobs + 1).astype(np.int32)
     edges = []
     for first, last in itertools.pairwise(job_ptr):
