@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from hydra.utils import instantiate
 
+from collectors import importing
+from collectors.streams import Limits
 from toolkit import trace as traces
-from toolkit.errors import ConfigError
+from toolkit.errors import ConfigError, require
 from toolkit.policies.named import named
+from toolkit.policies.policy import Policy
 from toolkit.progress import say
 from toolkit.report import Report
-from toolkit.scenarios.pipelines import Pipelines
 from toolkit.store import Product, Store, fingerprint
 from toolkit.trace import Trace
 
@@ -20,41 +24,107 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def collect(cfg: DictConfig) -> Report:
-    """Record what an engine does under behaviour policies, as a validated trace.
+class Recorder(Protocol):
+    """Records runs under behaviour policies; named by ``collector.behaviours``."""
 
-    The same settings give the same trace id: a finished recording is reused, an interrupted one
-    goes on where it stopped, and force=true records again.
+    def collect(self, scenario: Any, policies: Sequence[Policy], seed: int, folder: Path) -> Trace:
+        """Record, or go on where an interrupted recording stopped.
+
+        Args:
+            scenario: What arrives.
+            policies: The behaviour policies.
+            seed: Workload k has seed ``seed + k``.
+            folder: Where finished runs are kept until all are there.
+        """
+
+
+def collect(cfg: DictConfig) -> Report:
+    """Record what an engine does under behaviour policies, or import logs, as a validated trace.
+
+    The same settings give the same trace id: a finished trace is reused, interrupted work goes on
+    where it stopped, and force=true does it again. With collector.path a log is imported.
     """
     from omegaconf import OmegaConf
 
-    store = Store()
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if settings["collector"].get("path"):
+        return _import(cfg, settings)
+    require(
+        "behaviours" in settings["collector"],
+        "this collector only imports; say what: collector.path=<file or folder>",
+    )
+    return _record(cfg, settings)
+
+
+def _import(cfg: DictConfig, settings: dict[str, Any]) -> Report:
+    store = Store()
+    collector = instantiate(cfg.collector, _convert_="all")
+    importer = collector.importer()
+    how = importing.Settings(
+        min_complete=settings["min_complete"],
+        executor=settings["executor"],
+        workers=settings["workers"],
+        limits=Limits(bytes=int(settings["max_bytes"])),
+        address=settings["ray"]["address"],
+    )
+    logs = importing.logs_of(importer, settings["collector"]["path"])
+    identity = importing.identity(importer, logs)
+    name = cfg.trace or f"{importer.source}-{identity}"
+    found = _there(store, name, identity, force=bool(cfg.force))
+    if found is not None:
+        return _report_import(found, traces.read_provenance(found.path))
+    parts = store.partial("traces", f"{name}.runs-{identity}")
+    provenance = importing.load(importer, logs, how, parts, store.partial("traces", name))
+    rows: dict[str, int] = dict.fromkeys(traces.TABLES, 0)
+    for run in provenance["runs"]:
+        for table, count in run["rows"].items():
+            rows[table] += count
+    product = store.commit(
+        "traces",
+        name,
+        inputs={},
+        about={
+            "identity": identity,
+            "source": provenance["source"],
+            "scenario": None,
+            "runs": len(provenance["runs"]),
+            "artefacts": {},
+            "rows": rows,
+        },
+    )
+    store.discard("traces", f"{name}.runs-{identity}")
+    return _report_import(product, provenance)
+
+
+def _there(store: Store, name: str, identity: str, *, force: bool) -> Product | None:
+    """Return a finished trace that need not be made again; with force it is removed."""
+    if not store.exists("traces", name):
+        return None
+    if force:
+        store.discard("traces", name)
+        return None
+    product = store.get("traces", name)
+    if product.manifest["about"]["identity"] != identity:
+        raise ConfigError(
+            f"trace {name!r} exists and was recorded with other settings",
+            hint="choose another id: trace=<id>; or record over it: force=true",
+        )
+    say(f"trace {name} is there already; force=true makes it again")
+    return product
+
+
+def _record(cfg: DictConfig, settings: dict[str, Any]) -> Report:
+    store = Store()
     behaviours = [named(b, store) for b in settings["collector"]["behaviours"]]
     identity = fingerprint(
         settings["collector"], settings["scenario"], settings["seed"], [b.key for b in behaviours]
     )
     name = cfg.trace or f"{cfg.scenario.name.replace('_', '-')}-{identity}"
-    if store.exists("traces", name):
-        product = store.get("traces", name)
-        if not cfg.force:
-            if product.manifest["about"]["identity"] != identity:
-                raise ConfigError(
-                    f"trace {name!r} exists and was recorded with other settings",
-                    hint="choose another id: trace=<id>; or record over it: force=true",
-                )
-            say(f"trace {name} is there already; force=true records it again")
-            return _report(product, traces.read(product.path))
-    collector = instantiate(cfg.collector, _convert_="all")
+    found = _there(store, name, identity, force=bool(cfg.force))
+    if found is not None:
+        return _report(found, traces.read(found.path))
+    collector: Recorder = instantiate(cfg.collector, _convert_="all")
     scenario = instantiate(cfg.scenario, _convert_="all")
-    if not isinstance(scenario, Pipelines):
-        raise ConfigError(
-            f"scenario {scenario.name!r} is simulated only; nothing here records it yet",
-            hint="record pipelines: toolkit collect scenario=genomics_open; simulate the others: "
-            f"gymnasium.make('toolkit.envs:toolkit/{scenario.name}-v0')",
-        )
-    if cfg.force:
-        store.discard("traces", name)
     parts = store.partial("traces", f"{name}.runs-{identity}")
     trace = collector.collect(scenario, [b.policy for b in behaviours], int(cfg.seed), parts)
     traces.write(trace, store.partial("traces", name))
@@ -73,6 +143,25 @@ def collect(cfg: DictConfig) -> Report:
     )
     store.discard("traces", f"{name}.runs-{identity}")
     return _report(product, trace)
+
+
+def _report_import(product: Product, provenance: Mapping[str, Any]) -> Report:
+    rows = product.manifest["about"]["rows"]
+    text = [
+        f"trace {product.id}",
+        *(f"  {line}" for line in importing.report(provenance)),
+        f"  {product.path}",
+    ]
+    return Report(
+        document={
+            "trace": product.id,
+            "path": str(product.path),
+            "rows": rows,
+            "runs": provenance["runs"],
+            "completeness": provenance["completeness"],
+        },
+        text="\n".join(text),
+    )
 
 
 def _report(product: Product, trace: Trace) -> Report:

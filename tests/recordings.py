@@ -23,7 +23,7 @@ def record(policies=None, of=None, sigma=0.2, horizon=None):
         workload = of.plan(run, estimates=told)
         rows = _run(of, workload, policy, run, Luck(sigma=sigma), rows, horizon or of.horizon)
         runs.append({"run": run, "seed": run, "policy": policy.name, "mode": "policy"})
-    names = [f.name for f in of.features]
+    extra = {"jobs": traces.features([f.name for f in of.features])}
     provenance = {
         "schema": traces.SCHEMA,
         "source": "test",
@@ -37,9 +37,10 @@ def record(policies=None, of=None, sigma=0.2, horizon=None):
         "engine": {},
         "host": {},
         "seed": 0,
+        "completeness": None,
         "runs": runs,
     }
-    tables = {n: traces.table(n, r, names if n == "jobs" else ()) for n, r in rows.items()}
+    tables = {n: traces.table(n, r, extra.get(n, ())) for n, r in rows.items()}
     return Trace(tables=tables, provenance=provenance)
 
 
@@ -109,7 +110,9 @@ def _run(of, workload, policy, run, model, rows, horizon):
     for parent in range(workload.tasks):
         for k in range(w.child_ptr[parent], w.child_ptr[parent + 1]):
             if parent in known and int(w.children[k]) in known:
-                rows["edges"].append({"run": run, "parent": parent, "child": int(w.children[k])})
+                child = int(w.children[k])
+                edge = {"run": run, "kind": "task", "parent": parent, "child": child}
+                rows["edges"].append(edge)
     for number, step in enumerate(episode.steps):
         rows["decisions"].append(
             {
@@ -125,6 +128,7 @@ def _run(of, workload, policy, run, model, rows, horizon):
                 "policy": policy.name,
                 "digest": step.decision.digest(),
                 "inferred": False,
+                "invalid": False,
             }
         )
     return rows

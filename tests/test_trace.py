@@ -43,7 +43,7 @@ CONTRADICTIONS = [
     ("tasks", "decision", lambda v: [10**6, *v[1:]], "tasks.decision refers to"),
     ("tasks", "started_at", lambda v: [1e9, *v[1:]], "is after"),
     ("tasks", "finished_at", lambda v: [-1.0, *v[1:]], "is after"),
-    ("tasks", "cpus", lambda v: [0.0, *v[1:]], "must be positive"),
+    ("tasks", "cpus", lambda v: [-1.0, *v[1:]], "must not be negative"),
     ("tasks", "ready_at", lambda v: [float("nan"), *v[1:]], "NaN"),
     ("tasks", "task", lambda v: [v[1], *v[1:]], "two rows of one task"),
     ("tasks", "run", lambda v: [77, *v[1:]], "not in provenance"),

@@ -16,11 +16,12 @@ from collectors.ray.session import RayNode, cluster_of, session
 from collectors.ray.sweep import sweep
 from collectors.ray.tasks import warm
 from toolkit import trace as traces
-from toolkit.errors import require
+from toolkit.errors import ConfigError, require
 from toolkit.live import chooser, rollout
 from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say
 from toolkit.scenarios.pipelines import Pipelines
+from toolkit.scenarios.scenario import Scenario
 from toolkit.simulator.recorded import estimates_of
 from toolkit.trace import Trace
 
@@ -34,6 +35,7 @@ class RayCollector:
     of the scenario under the next behaviour policy, on a workload seed of its own.
 
     Args:
+        path: Logs of Ray to import instead of recording.
         runs: Episodes to record.
         behaviours: Names of the behaviour policies, taken in turn; ``name~0.3`` explores with
             probability 0.3.
@@ -46,6 +48,7 @@ class RayCollector:
         store_memory: Memory of Ray's object store, MiB.
     """
 
+    path: str | None
     runs: int
     behaviours: Sequence[str]
     paired: bool
@@ -70,7 +73,7 @@ class RayCollector:
             )
 
     def collect(
-        self, scenario: Pipelines, policies: Sequence[Policy], seed: int, folder: Path
+        self, scenario: Scenario, policies: Sequence[Policy], seed: int, folder: Path
     ) -> Trace:
         """Record, or go on where an interrupted recording stopped.
 
@@ -79,7 +82,16 @@ class RayCollector:
             policies: The behaviour policies, in the order of ``behaviours``.
             seed: Workload k has seed ``seed + k``.
             folder: Where finished runs are kept until all are there.
+
+        Raises:
+            ConfigError: When the scenario is of another family.
         """
+        if not isinstance(scenario, Pipelines):
+            raise ConfigError(
+                f"scenario {scenario.name!r} is no stream of pipelines, which is what runs here",
+                hint="record pipelines: toolkit collect scenario=genomics_open; simulate others: "
+                f"toolkit collect +collector=simulated scenario={scenario.name}",
+            )
         missing = [
             k
             for k in range(self.runs + 1)

@@ -59,7 +59,13 @@ def record(
         )
     known = {t["task"] for t in tasks}
     edges = [
-        {"run": run, "parent": p, "child": c, "bytes": engine.took[p].get("bytes_out")}
+        {
+            "run": run,
+            "kind": "task",
+            "parent": p,
+            "child": c,
+            "bytes": engine.took[p].get("bytes_out"),
+        }
         for c in sorted(known)
         for p in engine.parents[c]
     ]
@@ -77,6 +83,7 @@ def record(
             "policy": about["policy"],
             "digest": step.decision.digest(),
             "inferred": False,
+            "invalid": False,
         }
         for number, step in enumerate(episode.steps)
     ]
@@ -127,14 +134,19 @@ def assemble(
     node_rows = [
         {"run": run, "node": i, **row} for i, row in enumerate(cluster_of(nodes).to_rows())
     ]
+    rows = {
+        "nodes": node_rows,
+        "jobs": jobs,
+        "tasks": tasks,
+        "edges": edges,
+        "samples": [{"run": run, **s} for s in samples],
+        "decisions": decisions,
+    }
+    extra = {"jobs": traces.features(features)}
     return Trace(
         tables={
-            "nodes": traces.table("nodes", node_rows),
-            "jobs": traces.table("jobs", jobs, features),
-            "tasks": traces.table("tasks", tasks),
-            "edges": traces.table("edges", edges),
-            "samples": traces.table("samples", [{"run": run, **s} for s in samples]),
-            "decisions": traces.table("decisions", decisions),
+            name: traces.table(name, rows.get(name, []), extra.get(name, ()))
+            for name in traces.TABLES
         },
         provenance=provenance,
     )

@@ -66,7 +66,7 @@ def sweep(
         for j in range(workload.jobs)
     ]
     edges = [
-        {"run": 0, "parent": p, "child": c, "bytes": None}
+        {"run": 0, "kind": "task", "parent": p, "child": c, "bytes": None}
         for c, parents in enumerate(parents_of(workload))
         for p in parents
     ]
@@ -83,6 +83,7 @@ def sweep(
         },
         "host": _host(),
         "seed": seed,
+        "completeness": None,
         "runs": [
             {
                 "run": 0,

@@ -1,0 +1,1 @@
+"""GPU: traces of profilers read, tasks recorded on devices."""

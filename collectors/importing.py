@@ -1,0 +1,261 @@
+"""Importing: files of logs in, one validated trace out, with a report of what is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from collectors import fanout
+from collectors.completeness import lines
+from collectors.run_writer import RunWriter
+from collectors.streams import Limits
+from toolkit import trace as traces
+from toolkit.errors import CorruptError, ToolkitError, require
+from toolkit.progress import progress
+from toolkit.store import fingerprint, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """What one run of a trace is read from.
+
+    Args:
+        name: Unique within the import; for people.
+        files: In the order in which they are read.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a log tells of the whole run.
+
+    Args:
+        clock: Whose clock the times are, and what time 0 is.
+        engine: Names and versions of what ran.
+        host: What is known of the machines beside the table ``nodes``.
+        about: Further facts for the run's entry, e.g. ``began_unix``, ``app``.
+        files: ``Source.about`` of each file that was read.
+    """
+
+    clock: str
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    host: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    files: Sequence[Mapping[str, Any]] = ()
+
+
+class Importer(Protocol):
+    """Reads one kind of log. Must be picklable: logs are read by other processes."""
+
+    @property
+    def source(self) -> str:
+        """Name of the kind of source, for the provenance."""
+
+    @property
+    def extra(self) -> Mapping[str, Sequence[pa.Field]]:
+        """Columns that this source adds, by table."""
+
+    def find(self, path: Path) -> list[Log]:
+        """Return the logs in a file or folder, in a fixed order; what is no log is left out."""
+
+    def read(self, log: Log, run: RunWriter, limits: Limits) -> Told:
+        """Read a log into a run, count in ``run.completeness`` what is missing.
+
+        Raises:
+            CorruptError: When nothing can be saved of it.
+            SchemaError: When it is of a version or kind that is not read here.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How an import is done.
+
+    Args:
+        min_complete: Least share of complete rows in every table of every log.
+        executor: ``processes`` on this machine or ``ray`` on a cluster.
+        workers: Logs read at once; one per core where absent.
+        limits: What one log may cost.
+        address: Of the Ray cluster; null starts one on loopback.
+    """
+
+    min_complete: float
+    executor: str
+    workers: int | None
+    limits: Limits
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        require(0 <= self.min_complete <= 1, f"min_complete is a share, got {self.min_complete}")
+
+
+def logs_of(importer: Importer, path: str) -> list[Log]:
+    """Return the logs under a path that a user gave.
+
+    Raises:
+        ConfigError: When there is no such file or folder, or nothing in it is such a log.
+    """
+    place = Path(path).expanduser()
+    require(place.exists(), f"there is no file or folder {path!r}")
+    found = importer.find(place)
+    require(
+        len(found) > 0,
+        f"nothing in {path!r} looks like a log of {importer.source}",
+        hint="name the file itself, or another collector: toolkit collect +collector=<name> …",
+    )
+    return found
+
+
+def identity(importer: Importer, logs: Sequence[Log]) -> str:
+    """Return a fingerprint that changes with the settings, names, sizes or times of the logs."""
+    files = [
+        (str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for g in logs for f in g.files
+    ]
+    return fingerprint(importer.source, repr(importer), files)
+
+
+def load(
+    importer: Importer, logs: Sequence[Log], settings: Settings, parts: Path, folder: Path
+) -> dict[str, Any]:
+    """Read logs into a trace, each as one run.
+
+    Args:
+        importer: Reads them.
+        logs: Run k is made of the k-th that is not refused.
+        settings: How.
+        parts: Where finished runs are kept until all are there.
+        folder: Where the trace is written; only what passed every check.
+
+    Returns:
+        The provenance.
+
+    Raises:
+        CorruptError: When too little of a log is there, or all were refused.
+    """
+    work = [
+        (importer, log, parts / f"run-{k}", k, settings.limits)
+        for k, log in enumerate(logs)
+        if not (parts / f"run-{k}" / "provenance.json").is_file()
+    ]
+    with progress(f"importing {importer.source}", len(work), "logs") as bar:
+        for name in fanout.each(
+            _read_one, work, settings.executor, settings.workers, settings.address
+        ):
+            bar.update(note=name)
+    refused, told = [], []
+    for k, log in enumerate(logs):
+        answer = parts / f"run-{k}.refused.json"
+        if answer.is_file():
+            refused.append({"log": log.name, **json.loads(answer.read_text("utf-8"))})
+        else:
+            told.append(json.loads((parts / f"run-{k}" / "provenance.json").read_text("utf-8")))
+    if not told:
+        first = refused[0]
+        raise CorruptError(f"{first['log']}: {first['why']}", hint=first["hint"])
+    for one in told:
+        _gate(one, settings.min_complete)
+    provenance = {**told[0], "runs": [r for one in told for r in one["runs"]]}
+    provenance["completeness"] = {
+        "share": min(one["completeness"]["share"] for one in told),
+        "runs": [{"run": one["runs"][0]["run"], **one["completeness"]} for one in told],
+        "refused": refused,
+    }
+    _join([parts / f"run-{one['runs'][0]['run']}" for one in told], folder)
+    write_text(folder / "provenance.json", json.dumps(provenance, indent=1))
+    return provenance
+
+
+def _gate(one: Mapping[str, Any], least: float) -> None:
+    report = one["completeness"]
+    if report["share"] >= least:
+        return
+    worst = min(report["tables"], key=lambda t: report["tables"][t]["share"])
+    c = report["tables"][worst]
+    raise CorruptError(
+        f"{one['runs'][0]['log']}: only {report['share']:.1%} of its {worst} are complete "
+        f"({c['complete']:,} of {max(c['expected'] or 0, c['seen']):,}), less than "
+        f"min_complete={least:g}\n  " + "\n  ".join(lines(report)),
+        hint=f"take it as it is: min_complete={int(report['share'] * 100) / 100:g}",
+    )
+
+
+def _read_one(work: tuple[Importer, Log, Path, int, Limits]) -> str:
+    """Read one log into its folder, or note why it is refused; returns its name."""
+    importer, log, folder, run, limits = work
+    aside = folder.with_name(f".{folder.name}.partial")
+    if aside.exists():
+        shutil.rmtree(aside)
+    writer = RunWriter(aside, run, importer.extra)
+    try:
+        told = importer.read(log, writer, limits)
+        writer.close()
+        provenance = {
+            "schema": traces.SCHEMA,
+            "source": importer.source,
+            "scenario": None,
+            "estimates": None,
+            "clock": told.clock,
+            "engine": dict(told.engine),
+            "host": dict(told.host),
+            "seed": None,
+            "runs": [
+                {
+                    "run": run,
+                    "seed": None,
+                    "policy": None,
+                    "mode": "log",
+                    "log": log.name,
+                    **told.about,
+                    "files": [dict(f) for f in told.files],
+                    "rows": writer.rows,
+                }
+            ],
+            "completeness": writer.completeness.to_dict(),
+        }
+        traces.validate_files(aside, provenance)
+    except ToolkitError as error:
+        shutil.rmtree(aside)
+        why = {"why": error.message, "hint": error.hint}
+        write_text(folder.with_name(f"{folder.name}.refused.json"), json.dumps(why))
+        return f"{log.name} (refused)"
+    write_text(aside / "provenance.json", json.dumps(provenance))
+    if folder.exists():
+        shutil.rmtree(folder)
+    aside.rename(folder)
+    return log.name
+
+
+def _join(runs: Sequence[Path], folder: Path) -> None:
+    """Write the tables of all runs one after another, a row group at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in traces.TABLES:
+        with pq.ParquetFile(runs[0] / f"{name}.parquet") as first:
+            schema = first.schema_arrow
+        with pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd") as writer:
+            for run in runs:
+                with pq.ParquetFile(run / f"{name}.parquet") as file:
+                    for group in range(file.num_row_groups):
+                        writer.write_table(file.read_row_group(group))
+
+
+def report(provenance: Mapping[str, Any]) -> list[str]:
+    """Return what an import found, as lines to print."""
+    said = []
+    for one in provenance["completeness"]["runs"]:
+        entry = next(r for r in provenance["runs"] if r["run"] == one["run"])
+        rows = ", ".join(f"{k} {v:,}" for k, v in entry["rows"].items() if v)
+        said.append(f"run {one['run']}  {entry['log']}: {rows}")
+        said += [f"  {line}" for line in lines(one)]
+    for one in provenance["completeness"]["refused"]:
+        said.append(f"refused  {one['log']}: {one['why']}")
+    return said
