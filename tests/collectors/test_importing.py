@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -18,7 +19,7 @@ class Lines:
     """Reads lines ``start end``; a line without an end is a task that was not finished."""
 
     source: str = "lines"
-    extra = {}
+    extra: ClassVar = {}
 
     def find(self, path):
         files = [path] if path.is_file() else sorted(path.glob("*.lines"))
