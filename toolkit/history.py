@@ -11,7 +11,8 @@ from toolkit import gantt, perfetto
 from toolkit.errors import ConfigError
 from toolkit.report import to_json
 from toolkit.schedule import COPY, RUN, Schedule
-from toolkit.simulator.kernel import estimated_seconds, true_seconds
+from toolkit.simulator.kernel import true_seconds
+from toolkit.simulator.rules import estimated_seconds
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import RUNNING
 from toolkit.store import write_text

@@ -27,7 +27,7 @@ from toolkit.errors import EngineError
 from toolkit.live import Outcome
 from toolkit.scenarios.pipelines import Pipelines, PipelineWorkload
 from toolkit.seeding import generator
-from toolkit.simulator.kernel import first_fit
+from toolkit.simulator.rules import first_fit
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
     ARRIVED,

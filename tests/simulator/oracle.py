@@ -50,7 +50,9 @@ class Attempt:
     taken: float
     start: float
     finish: float
-    copied: int | None = None
+    copied: int | None = None  # a parent whose copy runs first, until ``copy_done``
+    copy_done: float | None = None
+    besides: float | None = None  # when all other data are there
     paid_from: float | None = None
     released: float | None = None
     killed: bool = False
@@ -275,12 +277,10 @@ class Oracle:
         self.alone.add(task)
         self._wait(task)
 
-    def _copied(self, what):
+    def _copied(self, attempt):
         """A copy has finished: from now on it is known when the task after it starts."""
-        attempt, parent, at, besides = what
-        if not attempt.killed:
-            self.copies[parent, attempt.node] = at
-            attempt.start = self.start[attempt.task] = max(at, besides)
+        self.copies[attempt.copied, attempt.node] = attempt.copy_done
+        attempt.start = self.start[attempt.task] = max(attempt.copy_done, attempt.besides)
 
     def _executor(self, node):
         node.begun = True
@@ -462,7 +462,8 @@ class Oracle:
         attempt.copied = copied
         if copied is not None:
             attempt.start = max(begun, own + self._estimate(copied, m))
-            self._push(done + seen, OTHER, "copied", (attempt, copied, done, begun))
+            attempt.copy_done, attempt.besides = done, begun
+            self._push(done + seen, OTHER, "copied", attempt)
         self._push(attempt.finish + seen, OTHER, "finish", attempt)
         self._start(attempt)
 

@@ -9,7 +9,8 @@ from scipy.stats import t as student
 from toolkit.cluster import Cluster, Node
 from toolkit.seeding import generator
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import act, first_fit, proceed
+from toolkit.simulator.kernel import act, proceed
+from toolkit.simulator.rules import first_fit
 from toolkit.simulator.simulator import Truth, scene_of
 from toolkit.simulator.state import (
     ASK_NODE,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import granted
+from toolkit.simulator.rules import granted
 from toolkit.simulator.state import BATCH, JOBS_DONE, LATENCY, PRESENT
 from toolkit.workload import (
     ALL_MEMORY,

@@ -8,7 +8,7 @@ import numpy as np
 
 from toolkit.features.replan import planned, replan
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import arrivals, copy_of, estimated_seconds
+from toolkit.simulator.rules import arrivals, copy_of, estimated_seconds
 from toolkit.simulator.state import (
     ASK_NODE,
     EXPECTED,

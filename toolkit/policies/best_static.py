@@ -14,7 +14,7 @@ from toolkit.features.configuration import seconds_of_batch
 from toolkit.policies.family import require_family
 from toolkit.policies.policy import certain
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import granted
+from toolkit.simulator.rules import granted
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import initial
 from toolkit.simulator.world import unknown

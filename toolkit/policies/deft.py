@@ -24,7 +24,7 @@ from toolkit.policies.family import require_family
 from toolkit.policies.listed import Score, earliest_slot
 from toolkit.policies.policy import certain
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import arrival_at, estimated_seconds, has_copy
+from toolkit.simulator.rules import arrival_at, estimated_seconds, has_copy
 from toolkit.simulator.state import PRESENT, WAITING, room
 from toolkit.workload import PLACEMENT, PULL, Floats, Indices, Ints, Mask, Workload, fits
 

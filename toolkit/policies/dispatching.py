@@ -13,7 +13,8 @@ import numpy as np
 from toolkit.policies import fair, fifo, max_min, min_min, shortest_work
 from toolkit.policies.listed import Score, earliest
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import hand_over, placeable, proceed
+from toolkit.simulator.kernel import hand_over, proceed
+from toolkit.simulator.rules import placeable
 from toolkit.simulator.state import (
     ASK_NODE,
     CLOSED,

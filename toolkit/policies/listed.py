@@ -17,7 +17,7 @@ from toolkit.decision import Decision
 from toolkit.policies.family import require_family
 from toolkit.policies.policy import certain
 from toolkit.simulator.compiled import lean
-from toolkit.simulator.kernel import arrivals
+from toolkit.simulator.rules import arrivals
 from toolkit.workload import CPUS, GPUS, MEMORY, PLACEMENT, Floats, Indices, Mask, Workload
 
 Score = tuple[float, float, float]

@@ -22,7 +22,7 @@ from toolkit.planning.heft import obstacle, schedule
 from toolkit.policies.family import require_family
 from toolkit.policies.policy import certain
 from toolkit.simulator.compiled import lean, njit
-from toolkit.simulator.kernel import estimated_seconds
+from toolkit.simulator.rules import estimated_seconds
 from toolkit.simulator.state import (
     DONE,
     EPOCH,

@@ -13,27 +13,31 @@ from typing import Any
 import numpy as np
 
 from toolkit.simulator.compiled import lean
+from toolkit.simulator.rules import (
+    arrival_at,
+    choose,
+    employ,
+    estimated_seconds,
+    first_fit,
+    go_on,
+    granted,
+    open_epoch,
+    placed,
+    stays,
+)
 from toolkit.simulator.state import (
     ARRIVED,
     ASK_FLEET,
-    ASK_NODE,
     ASK_PROFILE,
-    ASK_TASK,
     BATCH,
     CLOSED,
     COPIED,
     EPOCH,
-    EXPECTED,
     FINISHED,
     JOBS_DONE,
     KILLED,
     LOST,
-    N_READY,
-    NUMBER,
-    PICKED,
-    PRESENT,
     RETURNED,
-    RUNNING,
     STAGE,
     STARTED,
     WAITING,
@@ -43,26 +47,15 @@ from toolkit.simulator.state import (
     next_arrival,
     occupy,
     pass_time,
-    remove,
-    room,
     settle,
-    started,
 )
 from toolkit.simulator.world import EVENTS, HEAD, HEAP, NEXT_JOB, NEXT_OUTAGE, SEQUENCE, TAIL
 from toolkit.workload import (
     ALLOCATION,
-    BYTES,
     CONFIGURATION,
-    CORES,
-    CPUS,
-    DUPLICATE,
     FAMILY,
-    INSTANCES,
     INTERVAL,
-    MEMORY,
     PLACEMENT,
-    PULL,
-    SHAPE,
     Floats,
 )
 
@@ -155,118 +148,6 @@ def true_seconds(s: Any, task: int, node: int) -> float:
 
 
 @lean
-def estimated_seconds(s: Any, task: int, node: int) -> float:
-    """Return how long a ready or running task is thought to take on a node."""
-    column = s.profile_column[s.profile[task]] + s.shape[node]
-    return float(s.seconds[s.type_of[task], column] * s.scale[task])
-
-
-@lean
-def arrivals(s: Any, task: int, besides: int, out: Floats) -> None:
-    """Find when the data of a task's parents are on each node.
-
-    Args:
-        s: The scene.
-        task: One whose parents have finished.
-        besides: A parent that is not counted, or -1.
-        out: Filled with seconds, shape [M].
-    """
-    M = len(out)
-    out[:] = 0.0
-    begun = s.time[0] if s.rules[PULL] else 0.0
-    copying = s.rules[DUPLICATE] != 0
-    parents, data, latency, bandwidth = s.parents, s.data, s.latency, s.bandwidth
-    for i in range(s.parent_ptr[task], s.parent_ptr[task + 1]):
-        p = parents[i]
-        if p == besides:
-            continue
-        done, where, sent = s.finished[p], s.node[p], data[i]
-        leaves = max(begun, done)
-        for m in range(M):
-            at = done
-            if m != where and sent > 0.0:
-                at = leaves + latency[where, m] + sent / bandwidth[where, m]
-                if copying:
-                    at = min(at, _from_copies(s, p, sent, begun, m))
-            out[m] = max(out[m], at)
-
-
-@lean
-def _from_copies(s: Any, parent: int, sent: float, begun: float, node: int) -> float:
-    """Return when data are on a node from the best finished copy of the parent that made them."""
-    earliest = np.inf
-    for m in range(len(s.up)):
-        at = s.copies[parent, m]
-        if m != node:
-            at = max(begun, at) + s.latency[m, node] + sent / s.bandwidth[m, node]
-        earliest = min(earliest, at)
-    return earliest
-
-
-@lean
-def arrival_at(s: Any, task: int, node: int, besides: int) -> float:
-    """Return when the data of a task's parents are on one node, s; see :func:`arrivals`."""
-    begun = s.time[0] if s.rules[PULL] else 0.0
-    latest = 0.0
-    for i in range(s.parent_ptr[task], s.parent_ptr[task + 1]):
-        p = s.parents[i]
-        if p == besides:
-            continue
-        where, sent = s.node[p], s.data[i]
-        at = s.finished[p]
-        if node != where and sent > 0.0:
-            at = max(begun, at) + s.latency[where, node] + sent / s.bandwidth[where, node]
-            if s.rules[DUPLICATE]:
-                at = min(at, _from_copies(s, p, sent, begun, node))
-        latest = max(latest, at)
-    return latest
-
-
-@lean
-def _within(s: Any, profile: int, other: int) -> bool:
-    """Return whether a profile asks for no more of anything than another."""
-    within = True
-    for r in range(3):
-        within = within and s.demand[profile, r] <= s.demand[other, r]
-    return within
-
-
-@lean
-def has_copy(s: Any, task: int, node: int) -> bool:
-    """Return whether a task ran on a node, or a copy of it did or still does."""
-    if s.node[task] == node or s.copies[task, node] < np.inf:
-        return True
-    i = s.head[node]
-    while i >= 0:
-        if s.copying[i] == task:
-            return True
-        i = s.link[i]
-    return False
-
-
-@lean
-def copy_of(s: Any, task: int, node: int) -> tuple[int, float]:
-    """Return the parent to execute again on a node, and when the task could start then.
-
-    The one parent after whose copy the task starts first (DEFT's CPEFT); -1 where no copy lets
-    it start earlier than without.
-    """
-    best, least = -1, max(s.time[0], arrival_at(s, task, node, -1))
-    for i in range(s.parent_ptr[task], s.parent_ptr[task + 1]):
-        p = s.parents[i]
-        if s.data[i] == 0.0 or has_copy(s, p, node):
-            continue
-        if not _within(s, s.profile[p], s.profile[task]):
-            continue  # A copy runs in what its child reserves.
-        begun = max(s.time[0], arrival_at(s, p, node, -1))
-        done = begun + estimated_seconds(s, p, node)
-        start = max(done, arrival_at(s, task, node, p))
-        if start < least:
-            best, least = p, start
-    return best, float(least)
-
-
-@lean
 def _delay(delays: Floats, task: int) -> float:
     return float(delays[task] if len(delays) > 1 else delays[0])
 
@@ -305,26 +186,10 @@ def hand_over(s: Any, task: int, node: int, begun: float) -> None:
         node: One with room.
         begun: When its data are there, s; not before now.
     """
-    remove(s, task)
-    job = s.job_of[task]
-    if np.isnan(s.begun[job]):
-        s.begun[job] = s.time[0]
-    occupy(s, task, node)
-    started(s, task, begun)
-    while s.front[job] < s.job_ptr[job + 1] and s.status[s.by_rank[s.front[job]]] >= RUNNING:
-        s.front[job] += 1
+    placed(s, task, node, begun)
     start = begun + _delay(s.start_delay, task)
     finish = start + true_seconds(s, task, node)
     _push(s, finish + _delay(s.seen_delay, task), finish, FINISHED, task)
-
-
-@lean
-def first_fit(s: Any, profile: int) -> int:
-    """Return the first node that is there and has room for a profile, or -1."""
-    for m in range(len(s.up)):
-        if room(s, profile, m):
-            return m
-    return -1
 
 
 @lean
@@ -409,43 +274,6 @@ def _has_begun(s: Any, node: int) -> bool:
 
 
 @lean
-def placeable(s: Any, task: int) -> bool:
-    """Return whether some node has room for a ready task now."""
-    return first_fit(s, s.profile[task]) >= 0
-
-
-@lean
-def _some_placeable(s: Any) -> bool:
-    if s.totals[N_READY] == 0.0:
-        return False
-    same = -1
-    for i in range(s.cursor[PRESENT]):
-        task = s.first[s.by_arrival[i]]
-        while task >= 0:
-            p = s.profile[task]
-            if p != same and placeable(s, task):
-                return True
-            same = p
-            task = s.link[task]
-    return False
-
-
-@lean
-def _open(s: Any) -> bool:
-    """Open an epoch where one is due; return whether it is open."""
-    family = s.rules[FAMILY]
-    if family == PLACEMENT and _some_placeable(s):
-        s.cursor[STAGE] = ASK_TASK
-    elif family == CONFIGURATION and s.cursor[BATCH] < 0 and s.cursor[PRESENT] > 0:
-        s.cursor[BATCH] = s.by_arrival[0]
-        s.cursor[STAGE] = ASK_FLEET
-    else:
-        return False
-    s.cursor[EXPECTED] = _next_time(s) < np.inf
-    return True
-
-
-@lean
 def advance(s: Any, until: float) -> None:
     """Let the cluster run until a choice is due, ``until``, or every job has finished.
 
@@ -464,7 +292,7 @@ def advance(s: Any, until: float) -> None:
     configuring = s.rules[FAMILY] == CONFIGURATION
     s.cursor[STAGE] = CLOSED
     while True:
-        if configuring and _next_time(s) > s.time[0] and _open(s):
+        if configuring and _next_time(s) > s.time[0] and open_epoch(s, _next_time(s) < np.inf):
             return
         arrival = next_arrival(s, counters[NEXT_JOB])
         outage = s.outage_at[counters[NEXT_OUTAGE]] if counters[NEXT_OUTAGE] < o else np.inf
@@ -507,7 +335,7 @@ def advance(s: Any, until: float) -> None:
                         _enqueue(s, child)
         if queued:
             _dispatch(s, now)
-        elif placing and _next_time(s) > now and _open(s):
+        elif placing and _next_time(s) > now and open_epoch(s, _next_time(s) < np.inf):
             return
     pass_time(s, until)
 
@@ -525,41 +353,22 @@ def _next_time(s: Any) -> float:
 
 
 @lean
-def granted(s: Any, fleet: int) -> int:
-    """Return how many of the executors asked for the hosts can hold, one host after another."""
-    wanted = int(s.fleets[fleet, INSTANCES])
-    fitting = 0
-    for host in range(len(s.hosts)):
-        by_cores = np.floor(s.hosts[host, CPUS] / s.fleets[fleet, CORES] + 1e-9)
-        by_bytes = np.floor(s.hosts[host, MEMORY] / s.fleets[fleet, BYTES] + 1e-9)
-        fitting += int(min(by_cores, by_bytes))
-    return min(wanted, fitting)
-
-
-@lean
-def _employ(s: Any, fleet: int) -> None:
-    """Bring the executors to a configuration; those of the same shape stay, the rest start."""
-    now = s.time[0]
-    shape, count = int(s.fleets[fleet, SHAPE]), granted(s, fleet)
+def _start_executors(s: Any, fleet: int) -> None:
+    """Bring the executors to a configuration; those that do not stay start now."""
+    count = granted(s, fleet)
     i = 0
     while i < s.counters[HEAP]:
         # Between batches nothing is to come but executors that still start.
-        m = s.heap_what[i] & _MASK
-        if s.shape[m] == shape and m < count:
+        if stays(s, s.heap_what[i] & _MASK, fleet, count):
             i += 1
         else:
             _drop(s, i)
             i = 0
-    for m in range(len(s.up)):
-        if s.shape[m] == shape and m < count:
-            continue
-        s.up[m] = 0
-        s.shape[m] = shape if m < count else -1
-        s.holds[m, CPUS] = s.free[m, CPUS] = s.fleets[fleet, CORES]
-        s.holds[m, MEMORY] = s.free[m, MEMORY] = s.fleets[fleet, BYTES]
-        if m < count:
-            ready = now + s.startup[0]
+    ready = s.time[0] + s.startup[0]
+    for m in range(count):
+        if not stays(s, m, fleet, count):
             _push(s, ready, ready, RETURNED, m)
+    employ(s, fleet, count)
 
 
 @lean
@@ -568,48 +377,22 @@ def act(s: Any, key: int) -> None:
 
     Args:
         s: The scene, changed in place; one with a choice to make.
-        key: What was chosen: a ready task or -1 to wait; a node, or the number of nodes plus a
-            node for one with a copy of a parent; a profile; a configuration of executors.
+        key: What was chosen: a profile, or as :func:`~toolkit.simulator.rules.choose` says.
     """
-    cursor = s.cursor
-    if cursor[STAGE] == ASK_PROFILE:
+    stage = s.cursor[STAGE]
+    if stage == ASK_PROFILE:
         choose_profile(s, key)
         return
-    number = cursor[NUMBER]
-    cursor[NUMBER] += 1
-    if cursor[STAGE] == ASK_TASK:
-        if key < 0:
-            cursor[STAGE] = CLOSED
-            cursor[EPOCH] += 1
-        else:
-            cursor[PICKED] = key
-            cursor[STAGE] = ASK_NODE
-    elif cursor[STAGE] == ASK_NODE:
-        M = len(s.up)
-        task = cursor[PICKED]
-        copied = -1
-        if key >= M:
-            key -= M
-            copied, _ = copy_of(s, task, key)
-        cursor[PICKED] = -1
-        place(s, task, key, copied)
-        s.decision[task] = number
-        cursor[EXPECTED] = 1
-        if _some_placeable(s):
-            cursor[STAGE] = ASK_TASK
-        else:
-            cursor[STAGE] = CLOSED
-            cursor[EPOCH] += 1
-    elif cursor[STAGE] == ASK_FLEET:
-        job = cursor[BATCH]
-        s.begun[job] = s.time[0]
-        s.fleet[job] = key
-        _employ(s, key)
+    task, node, copied = choose(s, key)
+    if task >= 0:
+        place(s, task, node, copied)
+        go_on(s)
+    elif stage == ASK_FLEET:
+        job = s.cursor[BATCH]
+        _start_executors(s, key)
         begin(s, job)
         _enqueue_entries(s, job)
         _dispatch(s, s.time[0])
-        cursor[STAGE] = CLOSED
-        cursor[EPOCH] += 1
 
 
 @lean
