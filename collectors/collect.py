@@ -65,10 +65,12 @@ def _import(cfg: DictConfig, settings: dict[str, Any]) -> Report:
         executor=settings["executor"],
         workers=settings["workers"],
         limits=Limits(bytes=int(settings["max_bytes"])),
+        infer=bool(settings["infer"]),
+        wait_after=float(settings["wait_after"]),
         address=settings["ray"]["address"],
     )
     logs = importing.logs_of(importer, settings["collector"]["path"])
-    identity = importing.identity(importer, logs)
+    identity = importing.identity(importer, logs, how)
     name = cfg.trace or f"{importer.source}-{identity}"
     found = _there(store, name, identity, force=bool(cfg.force))
     if found is not None:
@@ -183,12 +185,13 @@ def _report(product: Product, trace: Trace) -> Report:
         runs.append(row)
         lines.append(
             f"  run {row['run']:>2}  {row['policy']:<14} latency mean {row['latency_mean']:6.2f} s"
-            f"  p95 {row['latency_p95']:6.2f} s  {row['finished']}/{row['jobs']} pipelines"
+            f"  p95 {row['latency_p95']:6.2f} s  {row['finished']}/{row['jobs']} jobs"
         )
     rows = product.manifest["about"]["rows"]
     lines.append("  rows: " + ", ".join(f"{k} {v}" for k, v in rows.items()))
     lines.append(f"  {product.path}")
-    lines.append("next: toolkit train +algo=cql")
+    if trace.provenance["scenario"] is not None:
+        lines.append("next: toolkit train +algo=cql")
     return Report(
         document={"trace": product.id, "path": str(product.path), "rows": rows, "runs": runs},
         text="\n".join(lines),

@@ -17,8 +17,9 @@ from collectors.completeness import lines
 from collectors.run_writer import RunWriter
 from collectors.streams import Limits
 from toolkit import trace as traces
-from toolkit.errors import CorruptError, ToolkitError, require
+from toolkit.errors import ConfigError, CorruptError, ToolkitError, require
 from toolkit.progress import progress
+from toolkit.simulator.logged import MOST_STARTS, infer, logged
 from toolkit.store import fingerprint, write_text
 
 
@@ -86,6 +87,8 @@ class Settings:
         executor: ``processes`` on this machine or ``ray`` on a cluster.
         workers: Logs read at once; one per core where absent.
         limits: What one log may cost.
+        infer: Whether the placements that the starts of a log imply are added as decisions.
+        wait_after: Seconds without a start, while a task could, before a wait is inferred.
         address: Of the Ray cluster; null starts one on loopback.
     """
 
@@ -93,10 +96,13 @@ class Settings:
     executor: str
     workers: int | None
     limits: Limits
+    infer: bool = False
+    wait_after: float = 1.0
     address: str | None = None
 
     def __post_init__(self) -> None:
         require(0 <= self.min_complete <= 1, f"min_complete is a share, got {self.min_complete}")
+        require(self.wait_after >= 0, f"wait_after is in seconds, got {self.wait_after}")
 
 
 def logs_of(importer: Importer, path: str) -> list[Log]:
@@ -116,12 +122,12 @@ def logs_of(importer: Importer, path: str) -> list[Log]:
     return found
 
 
-def identity(importer: Importer, logs: Sequence[Log]) -> str:
+def identity(importer: Importer, logs: Sequence[Log], settings: Settings) -> str:
     """Return a fingerprint that changes with the settings, names, sizes or times of the logs."""
     files = [
         (str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for g in logs for f in g.files
     ]
-    return fingerprint(importer.source, repr(importer), files)
+    return fingerprint(importer.source, repr(importer), files, settings.infer, settings.wait_after)
 
 
 def load(
@@ -143,7 +149,7 @@ def load(
         CorruptError: When too little of a log is there, or all were refused.
     """
     work = [
-        (importer, log, parts / f"run-{k}", k, settings.limits)
+        (importer, log, parts / f"run-{k}", k, settings)
         for k, log in enumerate(logs)
         if not (parts / f"run-{k}" / "provenance.json").is_file()
     ]
@@ -189,15 +195,15 @@ def _gate(one: Mapping[str, Any], least: float) -> None:
     )
 
 
-def _read_one(work: tuple[Importer, Log, Path, int, Limits]) -> str:
+def _read_one(work: tuple[Importer, Log, Path, int, Settings]) -> str:
     """Read one log into its folder, or note why it is refused; returns its name."""
-    importer, log, folder, run, limits = work
+    importer, log, folder, run, settings = work
     aside = folder.with_name(f".{folder.name}.partial")
     if aside.exists():
         shutil.rmtree(aside)
     writer = RunWriter(aside, run, importer.extra)
     try:
-        told = importer.read(log, writer, limits)
+        told = importer.read(log, writer, settings.limits)
         writer.close()
         provenance = {
             "schema": traces.SCHEMA,
@@ -223,6 +229,8 @@ def _read_one(work: tuple[Importer, Log, Path, int, Limits]) -> str:
             "completeness": writer.completeness.to_dict(),
         }
         traces.validate_files(aside, provenance)
+        if settings.infer:
+            _infer(aside, provenance, settings.wait_after)
     except ToolkitError as error:
         shutil.rmtree(aside)
         why = {"why": error.message, "hint": error.hint}
@@ -233,6 +241,36 @@ def _read_one(work: tuple[Importer, Log, Path, int, Limits]) -> str:
         shutil.rmtree(folder)
     aside.rename(folder)
     return log.name
+
+
+def _infer(folder: Path, provenance: dict[str, Any], wait_after: float) -> None:
+    """Add the placements that a log implies to its run, or say why there are none."""
+    entry, report = provenance["runs"][0], provenance["completeness"]
+    if entry["rows"]["decisions"]:
+        return
+    if entry["rows"]["tasks"] > MOST_STARTS:
+        report["notes"].append(f"no placements inferred: more than {MOST_STARTS:,} attempts")
+        return
+    names = ("nodes", "jobs", "tasks", "edges")
+    try:
+        log = logged({name: pq.read_table(folder / f"{name}.parquet") for name in names})
+    except ConfigError as error:
+        report["notes"].append(f"no placements inferred: {error.message}")
+        return
+    found = infer(log, wait_after=wait_after)
+    rows = {"run": [int(entry["run"])] * found.decisions, **found.columns}
+    aside = folder / ".decisions.parquet.tmp"
+    pq.write_table(pa.Table.from_pydict(rows, schema=traces.schema("decisions")), aside)
+    aside.replace(folder / "decisions.parquet")
+    entry["rows"]["decisions"] = found.decisions
+    entry["inferred"] = {
+        "decisions": found.decisions,
+        "waits": found.waits,
+        "invalid": found.invalid,
+        "left_out": dict(log.left_out),
+        "wait_after": wait_after,
+    }
+    traces.validate_files(folder, provenance)
 
 
 def _join(runs: Sequence[Path], folder: Path) -> None:
@@ -256,6 +294,12 @@ def report(provenance: Mapping[str, Any]) -> list[str]:
         rows = ", ".join(f"{k} {v:,}" for k, v in entry["rows"].items() if v)
         said.append(f"run {one['run']}  {entry['log']}: {rows}")
         said += [f"  {line}" for line in lines(one)]
+        if "inferred" in entry:
+            i = entry["inferred"]
+            said.append(
+                f"  inferred: {i['decisions']:,} decisions, {i['waits']:,} of them waits, "
+                f"{i['invalid']:,} invalid; no propensities"
+            )
     for one in provenance["completeness"]["refused"]:
         said.append(f"refused  {one['log']}: {one['why']}")
     return said

@@ -136,7 +136,7 @@ def test_the_identity_changes_with_the_files(tmp_path, logs):
     importer = Lines()
 
     def identity():
-        return importing.identity(importer, importing.logs_of(importer, str(logs)))
+        return importing.identity(importer, importing.logs_of(importer, str(logs)), SETTINGS)
 
     before = identity()
     assert identity() == before
@@ -149,3 +149,12 @@ def test_one_log_may_not_cost_more_than_was_allowed(tmp_path, logs):
     with pytest.raises(CorruptError, match="more than 3 bytes"):
         load(tmp_path, tight)
     assert Path(tmp_path / "parts" / "run-0.refused.json").is_file()
+
+
+def test_placements_are_inferred_only_where_starts_and_nodes_are_told(tmp_path, logs):
+    provenance, trace = load(tmp_path, replace(SETTINGS, infer=True))
+    assert len(trace.tables["decisions"]) == 0
+    for report in provenance["completeness"]["runs"]:
+        assert report["notes"] == [
+            "no placements inferred: the log names no start of any task on any node"
+        ]

@@ -139,7 +139,10 @@ class Recorded:
         kinds = np.concatenate([np.full(len(times), k) for _, times, k in events])
         subjects = np.concatenate([np.arange(len(times)) for _, times, _ in events])
         known = ~np.isnan(seen)
-        order = np.lexsort((subjects, kinds, seen))
+        # At one instant what ends makes room for what starts, unless it took no time itself.
+        ended = _times(tasks["finished_seen"]) > _times(tasks["started_seen"])
+        rank = np.concatenate([np.zeros(len(jobs)), np.full(len(tasks), 2), 3 - 2 * ended])
+        order = np.lexsort((subjects, rank, seen))
         order = order[known[order]]
         self._at, self._seen = at[order], seen[order]
         self._kinds, self._subjects = kinds[order], subjects[order]

@@ -1,0 +1,85 @@
+"""Placements read from what ran: those of the policy that chose them, or marked invalid."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from collectors.simulated import SimulatedCollector
+from toolkit.envs.registration import scenario_of
+from toolkit.errors import ConfigError
+from toolkit.policies.fifo import Fifo
+from toolkit.policies.random import Random
+from toolkit.simulator.logged import infer, logged
+
+
+def recorded(name, policy, tmp_path, overrides=()):
+    of = scenario_of(name, overrides)
+    collector = SimulatedCollector(runs=1, behaviours=["x"])
+    return collector.collect(of, [policy], 3, Path(tmp_path))
+
+
+def tables(trace, **changes):
+    return {**trace.tables, **changes}
+
+
+def choices(columns):
+    """Which task went where and when; the order within an instant is in no log."""
+    rows = zip(columns["at"], columns["agent"], columns["key"], strict=True)
+    chosen = [(round(at, 6), agent, key) for at, agent, key in rows if key >= 0]
+    tasks = [(at, key) for at, agent, key in chosen if agent == "task"]
+    nodes = [key for _, agent, key in chosen if agent == "node"]
+    return sorted(zip(tasks, nodes, strict=True))
+
+
+def waits(columns):
+    return {round(a, 6) for a, key in zip(columns["at"], columns["key"], strict=True) if key < 0}
+
+
+@pytest.mark.parametrize("policy", [Fifo(), Random()], ids=lambda p: p.name)
+def test_the_choices_of_a_simulated_run_are_found_again(policy, tmp_path):
+    trace = recorded("workflows_tiny", policy, tmp_path, ["scenario.ccr=1.0e-12"])
+    found = infer(logged(tables(trace)), wait_after=1e-6)
+    true = trace.tables["decisions"].to_pydict()
+    assert choices(found.columns) == choices(true)
+    assert found.invalid == 0
+    assert set(found.columns["propensity"]) == {None}
+    assert all(found.columns["inferred"])
+
+
+def test_waits_are_found_where_the_policy_waited(tmp_path):
+    trace = recorded("workflows_tiny", Random(), tmp_path, ["scenario.ccr=1.0e-12"])
+    found = infer(logged(tables(trace)), wait_after=1e-6)
+    assert waits(found.columns)
+    assert waits(found.columns) <= waits(trace.tables["decisions"].to_pydict())
+    assert infer(logged(tables(trace)), wait_after=1e9).waits == 0
+
+
+def test_what_runs_beside_more_than_the_node_holds_raises_what_it_holds(tmp_path):
+    trace = recorded("workflows_tiny", Fifo(), tmp_path)
+    nodes = trace.tables["nodes"].to_pydict()
+    nodes["cpus"] = [None] * len(nodes["cpus"])
+    unknown = pa.Table.from_pydict(nodes, schema=trace.tables["nodes"].schema)
+    log = logged(tables(trace, nodes=unknown))
+    assert [n.cpus for n in log.workload.cluster.nodes] == [
+        n.cpus for n in logged(tables(trace)).workload.cluster.nodes
+    ]
+
+
+def test_killed_attempts_wait_again(tmp_path):
+    trace = recorded("paper_c_8_unreliable", Fifo(), tmp_path)
+    status = trace.tables["tasks"]["status"].to_pylist()
+    assert status.count("killed") > 0
+    log = logged(tables(trace))
+    assert len(log.starts) == len(status)
+    found = infer(log, wait_after=1e9)
+    assert found.decisions == 2 * len(status)
+
+
+def test_a_log_without_starts_has_no_decisions(tmp_path):
+    trace = recorded("workflows_tiny", Fifo(), tmp_path)
+    tasks = trace.tables["tasks"].to_pydict()
+    tasks["started_at"] = [None] * len(tasks["task"])
+    silent = pa.Table.from_pydict(tasks, schema=trace.tables["tasks"].schema)
+    with pytest.raises(ConfigError, match="names no start"):
+        logged(tables(trace, tasks=silent))
