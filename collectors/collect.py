@@ -65,8 +65,9 @@ def _import(cfg: DictConfig, settings: dict[str, Any]) -> Report:
         executor=settings["executor"],
         workers=settings["workers"],
         limits=Limits(bytes=int(settings["max_bytes"])),
-        infer=bool(settings["infer"]),
+        infer=str(settings["infer"]),
         wait_after=float(settings["wait_after"]),
+        interval=float(settings["interval"]),
         address=settings["ray"]["address"],
     )
     logs = importing.logs_of(importer, settings["collector"]["path"])

@@ -17,9 +17,10 @@ from collectors.completeness import lines
 from collectors.run_writer import RunWriter
 from collectors.streams import Limits
 from toolkit import trace as traces
-from toolkit.errors import ConfigError, CorruptError, ToolkitError, require
+from toolkit.errors import ConfigError, CorruptError, ToolkitError, require, unknown
+from toolkit.inferred import allocation, configuration, placement
+from toolkit.inferred.rows import Inferred
 from toolkit.progress import progress
-from toolkit.simulator.logged import MOST_STARTS, infer, logged
 from toolkit.store import fingerprint, write_text
 
 
@@ -78,6 +79,9 @@ class Importer(Protocol):
         """
 
 
+INFER = ("placement", "allocation", "configuration", "none")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How an import is done.
@@ -87,8 +91,10 @@ class Settings:
         executor: ``processes`` on this machine or ``ray`` on a cluster.
         workers: Logs read at once; one per core where absent.
         limits: What one log may cost.
-        infer: Whether the placements that the starts of a log imply are added as decisions.
+        infer: Which decisions that a log implies are added: ``placement``, ``allocation``,
+            ``configuration`` (one for each of a set of applications) or ``none``.
         wait_after: Seconds without a start, while a task could, before a wait is inferred.
+        interval: Seconds between the decisions of an allocation.
         address: Of the Ray cluster; null starts one on loopback.
     """
 
@@ -96,13 +102,16 @@ class Settings:
     executor: str
     workers: int | None
     limits: Limits
-    infer: bool = False
+    infer: str = "none"
     wait_after: float = 1.0
+    interval: float = 1.0
     address: str | None = None
 
     def __post_init__(self) -> None:
         require(0 <= self.min_complete <= 1, f"min_complete is a share, got {self.min_complete}")
         require(self.wait_after >= 0, f"wait_after is in seconds, got {self.wait_after}")
+        if self.infer not in INFER:
+            raise unknown("family to infer", self.infer, INFER)
 
 
 def logs_of(importer: Importer, path: str) -> list[Log]:
@@ -170,13 +179,16 @@ def load(
         raise CorruptError(f"{first['log']}: {first['why']}", hint=first["hint"])
     for one in told:
         _gate(one, settings.min_complete)
+    folders = [parts / f"run-{one['runs'][0]['run']}" for one in told]
+    if settings.infer == "configuration":
+        _infer_configurations(folders, told, settings)
     provenance = {**told[0], "runs": [r for one in told for r in one["runs"]]}
     provenance["completeness"] = {
         "share": min(one["completeness"]["share"] for one in told),
         "runs": [{"run": one["runs"][0]["run"], **one["completeness"]} for one in told],
         "refused": refused,
     }
-    _join([parts / f"run-{one['runs'][0]['run']}" for one in told], folder)
+    _join(folders, folder)
     write_text(folder / "provenance.json", json.dumps(provenance, indent=1))
     return provenance
 
@@ -229,8 +241,8 @@ def _read_one(work: tuple[Importer, Log, Path, int, Settings]) -> str:
             "completeness": writer.completeness.to_dict(),
         }
         traces.validate_files(aside, provenance)
-        if settings.infer:
-            _infer(aside, provenance, settings.wait_after)
+        if settings.infer in ("placement", "allocation"):
+            _infer(aside, provenance, settings)
     except ToolkitError as error:
         shutil.rmtree(aside)
         why = {"why": error.message, "hint": error.hint}
@@ -243,32 +255,69 @@ def _read_one(work: tuple[Importer, Log, Path, int, Settings]) -> str:
     return log.name
 
 
-def _infer(folder: Path, provenance: dict[str, Any], wait_after: float) -> None:
-    """Add the placements that a log implies to its run, or say why there are none."""
-    entry, report = provenance["runs"][0], provenance["completeness"]
-    if entry["rows"]["decisions"]:
+def _infer(folder: Path, provenance: dict[str, Any], settings: Settings) -> None:
+    """Add the decisions that a log implies to its run, or say why there are none."""
+    if _recorded(provenance):
         return
-    if entry["rows"]["tasks"] > MOST_STARTS:
-        report["notes"].append(f"no placements inferred: more than {MOST_STARTS:,} attempts")
-        return
-    names = ("nodes", "jobs", "tasks", "edges")
     try:
-        log = logged({name: pq.read_table(folder / f"{name}.parquet") for name in names})
+        if settings.infer == "placement":
+            found = placement.infer(_tables(folder), wait_after=settings.wait_after)
+        else:
+            found = allocation.infer(_tables(folder), interval=settings.interval)
     except ConfigError as error:
-        report["notes"].append(f"no placements inferred: {error.message}")
+        provenance["completeness"]["notes"].append(f"no {settings.infer} inferred: {error.message}")
         return
-    found = infer(log, wait_after=wait_after)
+    _add(folder, provenance, settings, found)
+
+
+def _infer_configurations(
+    folders: Sequence[Path], told: Sequence[dict[str, Any]], settings: Settings
+) -> None:
+    """Add the configuration that each of a set of applications ran on, or say why not."""
+    known: list[tuple[Path, dict[str, Any], configuration.Application]] = []
+    for folder, one in zip(folders, told, strict=True):
+        if _recorded(one):
+            continue
+        try:
+            known.append((folder, one, configuration.application(_tables(folder))))
+        except ConfigError as error:
+            one["completeness"]["notes"].append(f"no configuration inferred: {error.message}")
+    if not known:
+        return
+    try:
+        found = configuration.infer([a for _, _, a in known])
+    except ConfigError as error:
+        for _, one, _ in known:
+            one["completeness"]["notes"].append(f"no configuration inferred: {error.message}")
+        return
+    for (folder, one, _), decided in zip(known, found, strict=True):
+        _add(folder, one, settings, decided)
+
+
+def _recorded(provenance: Mapping[str, Any]) -> bool:
+    """Return whether a run has decisions already."""
+    return bool(provenance["runs"][0]["rows"]["decisions"])
+
+
+def _tables(folder: Path) -> dict[str, pa.Table]:
+    names = ("nodes", "jobs", "tasks", "edges")
+    return {name: pq.read_table(folder / f"{name}.parquet") for name in names}
+
+
+def _add(folder: Path, provenance: dict[str, Any], settings: Settings, found: Inferred) -> None:
+    entry = provenance["runs"][0]
     rows = {"run": [int(entry["run"])] * found.decisions, **found.columns}
     aside = folder / ".decisions.parquet.tmp"
     pq.write_table(pa.Table.from_pydict(rows, schema=traces.schema("decisions")), aside)
     aside.replace(folder / "decisions.parquet")
     entry["rows"]["decisions"] = found.decisions
     entry["inferred"] = {
+        "family": settings.infer,
         "decisions": found.decisions,
         "waits": found.waits,
         "invalid": found.invalid,
-        "left_out": dict(log.left_out),
-        "wait_after": wait_after,
+        "left_out": dict(found.left_out),
+        **found.options,
     }
     traces.validate_files(folder, provenance)
 
@@ -297,7 +346,7 @@ def report(provenance: Mapping[str, Any]) -> list[str]:
         if "inferred" in entry:
             i = entry["inferred"]
             said.append(
-                f"  inferred: {i['decisions']:,} decisions, {i['waits']:,} of them waits, "
+                f"  inferred {i['family']}: {i['decisions']:,} decisions, {i['waits']:,} waits, "
                 f"{i['invalid']:,} invalid; no propensities"
             )
     for one in provenance["completeness"]["refused"]:

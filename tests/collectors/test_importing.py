@@ -152,9 +152,14 @@ def test_one_log_may_not_cost_more_than_was_allowed(tmp_path, logs):
 
 
 def test_placements_are_inferred_only_where_starts_and_nodes_are_told(tmp_path, logs):
-    provenance, trace = load(tmp_path, replace(SETTINGS, infer=True))
+    provenance, trace = load(tmp_path, replace(SETTINGS, infer="placement"))
     assert len(trace.tables["decisions"]) == 0
     for report in provenance["completeness"]["runs"]:
         assert report["notes"] == [
-            "no placements inferred: the log names no start of any task on any node"
+            "no placement inferred: the log names no start of any task on any node"
         ]
+
+
+def test_a_family_that_is_not_known_is_refused_with_the_known_ones():
+    with pytest.raises(NotFoundError, match="did you mean 'placement'"):
+        replace(SETTINGS, infer="placements")

@@ -8,9 +8,10 @@ import pytest
 from collectors.simulated import SimulatedCollector
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError
+from toolkit.inferred import log as logs
+from toolkit.inferred.placement import infer, workload_of
 from toolkit.policies.fifo import Fifo
 from toolkit.policies.random import Random
-from toolkit.simulator.logged import infer, logged
 
 
 def recorded(name, policy, tmp_path, overrides=()):
@@ -39,7 +40,7 @@ def waits(columns):
 @pytest.mark.parametrize("policy", [Fifo(), Random()], ids=lambda p: p.name)
 def test_the_choices_of_a_simulated_run_are_found_again(policy, tmp_path):
     trace = recorded("workflows_tiny", policy, tmp_path, ["scenario.ccr=1.0e-12"])
-    found = infer(logged(tables(trace)), wait_after=1e-6)
+    found = infer(tables(trace), wait_after=1e-6)
     true = trace.tables["decisions"].to_pydict()
     assert choices(found.columns) == choices(true)
     assert found.invalid == 0
@@ -49,10 +50,10 @@ def test_the_choices_of_a_simulated_run_are_found_again(policy, tmp_path):
 
 def test_waits_are_found_where_the_policy_waited(tmp_path):
     trace = recorded("workflows_tiny", Random(), tmp_path, ["scenario.ccr=1.0e-12"])
-    found = infer(logged(tables(trace)), wait_after=1e-6)
+    found = infer(tables(trace), wait_after=1e-6)
     assert waits(found.columns)
     assert waits(found.columns) <= waits(trace.tables["decisions"].to_pydict())
-    assert infer(logged(tables(trace)), wait_after=1e9).waits == 0
+    assert infer(tables(trace), wait_after=1e9).waits == 0
 
 
 def test_what_runs_beside_more_than_the_node_holds_raises_what_it_holds(tmp_path):
@@ -60,19 +61,19 @@ def test_what_runs_beside_more_than_the_node_holds_raises_what_it_holds(tmp_path
     nodes = trace.tables["nodes"].to_pydict()
     nodes["cpus"] = [None] * len(nodes["cpus"])
     unknown = pa.Table.from_pydict(nodes, schema=trace.tables["nodes"].schema)
-    log = logged(tables(trace, nodes=unknown))
-    assert [n.cpus for n in log.workload.cluster.nodes] == [
-        n.cpus for n in logged(tables(trace)).workload.cluster.nodes
-    ]
+
+    def cpus(found):
+        return [n.cpus for n in workload_of(logs.read(found, placed=True)).cluster.nodes]
+
+    assert cpus(tables(trace, nodes=unknown)) == cpus(tables(trace))
 
 
 def test_killed_attempts_wait_again(tmp_path):
     trace = recorded("paper_c_8_unreliable", Fifo(), tmp_path)
     status = trace.tables["tasks"]["status"].to_pylist()
     assert status.count("killed") > 0
-    log = logged(tables(trace))
-    assert len(log.starts) == len(status)
-    found = infer(log, wait_after=1e9)
+    found = infer(tables(trace), wait_after=1e9)
+    assert not found.left_out
     assert found.decisions == 2 * len(status)
 
 
@@ -82,4 +83,4 @@ def test_a_log_without_starts_has_no_decisions(tmp_path):
     tasks["started_at"] = [None] * len(tasks["task"])
     silent = pa.Table.from_pydict(tasks, schema=trace.tables["tasks"].schema)
     with pytest.raises(ConfigError, match="names no start"):
-        logged(tables(trace, tasks=silent))
+        infer(tables(trace, tasks=silent), wait_after=1.0)

@@ -1,0 +1,1 @@
+"""Inferred: the decisions that a log implies, though nobody recorded them."""
