@@ -25,7 +25,7 @@ from toolkit.revision import revision
 from toolkit.seeding import generator
 from toolkit.simulator import calibrate
 from toolkit.simulator.calibration import Calibration
-from toolkit.simulator.recorded import Forced, Recorded, scenario_of, workload_of
+from toolkit.simulator.recorded import Forced, Recorded, replayable, scenario_of, workload_of
 from toolkit.simulator.simulator import SIMULATOR, Simulator
 from toolkit.statistics import Interval, bootstrap, mean, paired
 from toolkit.store import Product, Store, fingerprint
@@ -97,7 +97,7 @@ def run(
         What was judged, best first, and the calibration.
     """
     store = Store()
-    recording = store.get("traces", trace)
+    recording = replayable(store, trace)
     calibration = calibrate.ensure(store, recording)
     if suite.engine == "recorded":
         cells, learned, keys = _recorded_cells(suite, recording, store)

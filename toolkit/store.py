@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,8 +88,18 @@ class Store:
         """Return whether a finished product has this id."""
         return (self._path(kind, name) / "manifest.json").is_file()
 
-    def get(self, kind: str, name: str = "latest") -> Product:
+    def get(
+        self,
+        kind: str,
+        name: str = "latest",
+        serves: Callable[[Product], bool] = lambda product: True,
+    ) -> Product:
         """Return a product by id, or the newest one.
+
+        Args:
+            kind: One of ``KINDS``.
+            name: Its id, or ``latest``.
+            serves: Of which the newest is sought.
 
         Raises:
             NotFoundError: When there is none; names near ones and the command that makes one.
@@ -97,7 +107,7 @@ class Store:
         """
         singular = kind[:-3] + "y" if kind.endswith("ies") else kind[:-1]
         if name == "latest":
-            products = self.list(kind)
+            products = [p for p in self.list(kind) if serves(p)]
             if not products:
                 raise NotFoundError(
                     f"there is no {singular} yet under {self.root / kind}",

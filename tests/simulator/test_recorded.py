@@ -8,6 +8,7 @@ from tests.workloads import scenario
 from toolkit.live import rollout
 from toolkit.simulator.calibration import Calibration, Replayed, fidelity, fit, recorded, simulate
 from toolkit.simulator.recorded import Forced, Recorded, scenario_of, workload_of
+from toolkit.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,13 @@ def test_a_trace_cut_by_its_horizon_replays_to_the_cut():
     forced, episode = replay(trace, 0)
     assert forced.same == len(trace.of("decisions", 0))
     assert not episode.terminated
+
+
+def test_the_newest_trace_is_the_newest_that_can_be_replayed(tmp_path):
+    store = Store(tmp_path)
+    for name, replayable in (("recorded", True), ("log", False)):
+        store.partial("traces", name)
+        store.commit("traces", name, inputs={}, about={"replayable": replayable})
+    assert store.get("traces").id == "log"
+    assert replayable(store, "latest").id == "recorded"
+    assert replayable(store, "log").id == "log"

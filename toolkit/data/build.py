@@ -25,6 +25,7 @@ from toolkit.progress import progress
 from toolkit.report import Report
 from toolkit.simulator import calibrate
 from toolkit.simulator.calibration import Calibration
+from toolkit.simulator.recorded import replayable
 from toolkit.simulator.simulator import Simulator
 from toolkit.store import Product, Store, fingerprint
 
@@ -40,7 +41,7 @@ def build(cfg: DictConfig) -> Report:
     store = Store()
     product = ensure(
         store,
-        store.get("traces", cfg.trace),
+        replayable(store, cfg.trace),
         discount_seconds=float(cfg.discount_seconds),
         force=bool(cfg.force),
     )

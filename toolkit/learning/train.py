@@ -21,6 +21,7 @@ from toolkit.policies import learned
 from toolkit.progress import progress, say
 from toolkit.report import Report
 from toolkit.revision import revision
+from toolkit.simulator.recorded import replayable
 from toolkit.store import Product, Store, fingerprint
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _dataset(store: Store, cfg: DictConfig) -> Product:
     if cfg.dataset != "latest":
         return store.get("datasets", cfg.dataset)
     try:
-        trace = store.get("traces", cfg.trace)
+        trace = replayable(store, cfg.trace)
     except NotFoundError:
         if cfg.trace == "latest" and store.list("datasets"):
             return store.get("datasets")

@@ -9,6 +9,7 @@ from toolkit import trace as traces
 from toolkit.progress import say
 from toolkit.report import Report
 from toolkit.simulator import calibration
+from toolkit.simulator.recorded import replayable
 from toolkit.simulator.simulator import SIMULATOR
 from toolkit.store import Product, Store, fingerprint
 
@@ -22,7 +23,7 @@ def calibrate(cfg: DictConfig) -> Report:
     Every run is predicted from the others; the error is printed here and beside every score.
     """
     store = Store()
-    product = ensure(store, store.get("traces", cfg.trace), force=bool(cfg.force))
+    product = ensure(store, replayable(store, cfg.trace), force=bool(cfg.force))
     about = product.manifest["about"]
     document = {"calibration": product.id, "path": str(product.path), **about}
     return Report(document=document, text=_text(product.id, about["fidelity"]))

@@ -25,12 +25,28 @@ from toolkit.simulator.state import (
     pass_time,
 )
 from toolkit.simulator.world import unknown
+from toolkit.store import Product, Store
 from toolkit.trace import FEATURE, Trace
 from toolkit.workload import Floats, Workload
 
 
+def replayable(store: Store, name: str) -> Product:
+    """Return a trace by id, or the newest that can be replayed as a stream of pipelines."""
+    return store.get("traces", name, lambda p: bool(p.manifest["about"].get("replayable", True)))
+
+
 def scenario_of(trace: Trace) -> Pipelines:
-    """Return the scenario under which a trace was recorded."""
+    """Return the scenario under which a trace was recorded.
+
+    Raises:
+        ConfigError: When it was not recorded under a stream of pipelines.
+    """
+    if trace.provenance["scenario"] is None:
+        raise ConfigError(
+            f"the trace comes from {trace.provenance['source']} and names no scenario of pipelines "
+            "that could be replayed",
+            hint="see the recordings that do: toolkit list what=traces; make one: toolkit collect",
+        )
     return Pipelines.from_dict(trace.provenance["scenario"])
 
 
