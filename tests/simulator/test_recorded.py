@@ -89,9 +89,9 @@ def test_a_trace_cut_by_its_horizon_replays_to_the_cut():
 
 def test_the_newest_trace_is_the_newest_that_can_be_replayed(tmp_path):
     store = Store(tmp_path)
-    for name, replayable in (("recorded", True), ("log", False)):
+    for name, pipelines in (("recorded", True), ("log", False)):
         store.partial("traces", name)
-        store.commit("traces", name, inputs={}, about={"replayable": replayable})
+        store.commit("traces", name, inputs={}, about={"replayable": pipelines})
     assert store.get("traces").id == "log"
     assert replayable(store, "latest").id == "recorded"
     assert replayable(store, "log").id == "log"
