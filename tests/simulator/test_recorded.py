@@ -7,7 +7,7 @@ from tests.recordings import record
 from tests.workloads import scenario
 from toolkit.live import rollout
 from toolkit.simulator.calibration import Calibration, Replayed, fidelity, fit, recorded, simulate
-from toolkit.simulator.recorded import Forced, Recorded, scenario_of, workload_of
+from toolkit.simulator.recorded import Forced, Recorded, replayable, scenario_of, workload_of
 from toolkit.store import Store
 
 
