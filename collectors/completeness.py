@@ -54,7 +54,8 @@ class Completeness:
     Args:
         tables: Counts by table.
         unknown: How many events of kinds that nobody here reads, by kind.
-        flags: What a user must know to judge the trace, e.g. ``truncated``, ``compacted``.
+        flags: What a user must know to judge the trace, e.g. ``truncated``, ``compacted``;
+            ``edges`` is ``none`` where the source does not tell what a task waits for.
         notes: Sentences about what was repaired or dropped and why.
     """
 

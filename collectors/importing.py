@@ -259,11 +259,13 @@ def _infer(folder: Path, provenance: dict[str, Any], settings: Settings) -> None
     """Add the decisions that a log implies to its run, or say why there are none."""
     if _recorded(provenance):
         return
+    known = provenance["completeness"]["flags"].get("edges") != "none"
+    tables = _tables(folder)
     try:
         if settings.infer == "placement":
-            found = placement.infer(_tables(folder), wait_after=settings.wait_after)
+            found = placement.infer(tables, wait_after=settings.wait_after, edges_known=known)
         else:
-            found = allocation.infer(_tables(folder), interval=settings.interval)
+            found = allocation.infer(tables, interval=settings.interval, edges_known=known)
     except ConfigError as error:
         provenance["completeness"]["notes"].append(f"no {settings.infer} inferred: {error.message}")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import tempfile
 import time
@@ -38,6 +39,9 @@ from toolkit.simulator.simulator import Simulator, Truth, scene_of
 from toolkit.workload import PLACEMENT, Workload, assemble
 
 ROUNDS = 5
+
+LOGS = sorted(p.stem for p in Path(__file__).parent.glob("bench_*.py"))
+"""Modules with the figures of one importer or recorder each."""
 
 
 def rates(work: Callable[[], int]) -> list[float]:
@@ -251,6 +255,8 @@ def main() -> None:
         return 300
 
     rows.append(("learned decisions, features included", "decisions", rates(answers)))
+    for name in LOGS:
+        rows += importlib.import_module(f"tests.{name}").rows()
     print(f"{'':<40}{'per CPU-second: median':>24}{'least':>12}{'most':>12}")
     for label, unit, found in rows:
         median = statistics.median(found)

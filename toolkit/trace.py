@@ -316,12 +316,16 @@ def validate_files(folder: Path, provenance: Mapping[str, Any]) -> None:
     Raises:
         CorruptError: As :func:`validate` does.
     """
-    files = {name: folder / f"{name}.parquet" for name in TABLES}
-    check(
-        provenance,
-        {name: pq.read_schema(file) for name, file in files.items()},
-        lambda name, columns: pq.read_table(files[name], columns=columns),
-    )
+    files = {name: pq.ParquetFile(folder / f"{name}.parquet") for name in TABLES}
+    try:
+        check(
+            provenance,
+            {name: file.schema_arrow for name, file in files.items()},
+            lambda name, columns: files[name].read(columns=columns),
+        )
+    finally:
+        for file in files.values():
+            file.close()
 
 
 def check(

@@ -84,3 +84,32 @@ def test_a_log_without_starts_has_no_decisions(tmp_path):
     silent = pa.Table.from_pydict(tasks, schema=trace.tables["tasks"].schema)
     with pytest.raises(ConfigError, match="names no start"):
         infer(tables(trace, tasks=silent), wait_after=1.0)
+
+
+def test_without_edges_a_task_is_ready_when_it_was_submitted(tmp_path):
+    trace = recorded("workflows_tiny", Fifo(), tmp_path)
+    tasks = trace.tables["tasks"].to_pydict()
+    tasks["submitted_at"] = tasks["ready_at"]
+    submitted = pa.Table.from_pydict(tasks, schema=trace.tables["tasks"].schema)
+    edges = trace.tables["edges"].slice(0, 0)
+    found = infer(tables(trace, tasks=submitted, edges=edges), wait_after=1e9, edges_known=False)
+    assert found.decisions == 2 * len(tasks["task"])
+    assert found.invalid == 0
+
+
+def test_tasks_that_may_wait_for_anything_are_not_inferred(tmp_path):
+    trace = recorded("workflows_tiny", Fifo(), tmp_path)
+    tasks = trace.tables["tasks"].to_pydict()
+    tasks["ready_at"] = [None] * len(tasks["task"])
+    silent = pa.Table.from_pydict(tasks, schema=trace.tables["tasks"].schema)
+    with pytest.raises(ConfigError, match="neither what its tasks wait for nor when"):
+        infer(tables(trace, tasks=silent), wait_after=1.0, edges_known=False)
+
+
+def test_tasks_whose_end_is_not_told_are_not_inferred(tmp_path):
+    trace = recorded("workflows_tiny", Fifo(), tmp_path)
+    tasks = trace.tables["tasks"].to_pydict()
+    tasks["finished_at"][0] = None
+    endless = pa.Table.from_pydict(tasks, schema=trace.tables["tasks"].schema)
+    with pytest.raises(ConfigError, match="does not tell when the tasks"):
+        infer(tables(trace, tasks=endless), wait_after=1.0)

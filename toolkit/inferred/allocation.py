@@ -41,7 +41,7 @@ _ORDER = {ARRIVED: 0, FINISHED: 1, KILLED: 1, STARTED: 2}
 _NO_TIME = 3
 
 
-def infer(tables: Mapping[str, pa.Table], *, interval: float) -> Inferred:
+def infer(tables: Mapping[str, pa.Table], *, interval: float, edges_known: bool = True) -> Inferred:
     """Return the allocations that the requests of a run imply.
 
     Every ``interval`` seconds each type is asked; the answer is what most of its tasks asked for
@@ -51,12 +51,13 @@ def infer(tables: Mapping[str, pa.Table], *, interval: float) -> Inferred:
     Args:
         tables: The tables of a trace, of this run alone.
         interval: Seconds.
+        edges_known: As for :func:`toolkit.inferred.log.read`.
 
     Raises:
         ConfigError: When requests are not told, no type ever asked for different amounts, or
             there would be too many decisions.
     """
-    log = logs.read(tables, placed=False)
+    log = logs.read(tables, placed=False, edges_known=edges_known)
     require(interval > 0, f"the interval between decisions is in seconds, got {interval}")
     told = all(a.asks[0] is not None for a in log.attempts)
     require(told, "the log does not tell what each task asked for")

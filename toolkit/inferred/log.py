@@ -70,15 +70,18 @@ class Log:
         return [p for above in self.parents for p in above]
 
 
-def read(tables: Mapping[str, pa.Table], *, placed: bool) -> Log:
+def read(tables: Mapping[str, pa.Table], *, placed: bool, edges_known: bool = True) -> Log:
     """Return one run of a log.
 
     Args:
         tables: The tables of a trace, of this run alone.
         placed: Whether attempts count only where the node is told.
+        edges_known: Whether a task without parents waits for none. Where edges are not told at
+            all, a task is ready when it was submitted, as if it were a job of its own.
 
     Raises:
-        ConfigError: When the log has no starts, or too many starts or edges.
+        ConfigError: When the log does not tell when tasks started, ended or became ready, or has
+            too many starts or edges.
     """
     rows = tables["tasks"].select(
         ["task", "job", "stage", "type", "node", "cpus", "memory", "gpus", "ready_at",
@@ -101,12 +104,16 @@ def read(tables: Mapping[str, pa.Table], *, placed: bool) -> Log:
         count <= MOST_STARTS,
         f"{count:,} starts are more than the {MOST_STARTS:,} that are replayed",
     )
+    endless = [i for found in chosen.values() for i in found if _never_ends(rows, i)]
+    require(len(endless) == 0, "the log does not tell when the tasks that it calls done ended")
+    if not edges_known:
+        _each_alone(rows, chosen)
     of_jobs = tables["jobs"].select(["job", "arrived_at"]).to_pydict()
     arrived = dict(zip(of_jobs["job"], of_jobs["arrived_at"], strict=True))
     first = {t: i[0] for t, i in chosen.items()}
     for i in first.values():
-        job = rows["job"][i]
-        arrived[job] = min(arrived[job], rows["started_at"][i])
+        job, start = rows["job"][i], rows["started_at"][i]
+        arrived[job] = min(arrived.get(job, _submitted(rows, i)), start)
     jobs = sorted({rows["job"][i] for i in first.values()}, key=lambda j: (arrived[j], j))
     position = {job: k for k, job in enumerate(jobs)}
     order = sorted(
@@ -114,7 +121,10 @@ def read(tables: Mapping[str, pa.Table], *, placed: bool) -> Log:
     )
     index = {t: k for k, t in enumerate(order)}
     of_job = [position[rows["job"][first[t]]] for t in order]
-    parents, staged = _parents(tables, rows, chosen, index, of_job, left_out)
+    parents: list[list[int]] = [[] for _ in order]
+    staged = False
+    if edges_known:
+        parents, staged = _parents(tables, rows, chosen, index, of_job, left_out)
     nodes = tables["nodes"].to_pylist()
     node_index = {n["node"]: m for m, n in enumerate(nodes)}
     attempts = [_attempt(rows, i, index[t], node_index) for t in order for i in chosen[t]]
@@ -131,16 +141,35 @@ def read(tables: Mapping[str, pa.Table], *, placed: bool) -> Log:
     )
 
 
+def _never_ends(rows: Mapping[str, list[Any]], i: int) -> bool:
+    return rows["status"][i] == "done" and rows["finished_at"][i] is None
+
+
+def _each_alone(rows: Mapping[str, list[Any]], chosen: Mapping[int, list[int]]) -> None:
+    """Make each task a job of its own, with an index below those of the trace's jobs."""
+    for task, found in chosen.items():
+        told = any(rows[c][found[0]] is not None for c in ("submitted_at", "ready_at"))
+        require(told, "the log tells neither what its tasks wait for nor when they were submitted")
+        for i in found:
+            rows["job"][i] = -1 - task
+
+
+def _submitted(rows: Mapping[str, list[Any]], i: int) -> float:
+    """Return when a task is known to have been ready at the latest, s."""
+    start = float(rows["started_at"][i])
+    told = [rows[c][i] for c in ("submitted_at", "ready_at") if rows[c][i] is not None]
+    return min(float(told[0]), start) if told else start
+
+
 def _attempt(
     rows: Mapping[str, list[Any]], i: int, task: int, node_index: Mapping[int, int]
 ) -> Attempt:
-    start, node = rows["started_at"][i], rows["node"][i]
-    told = [rows[c][i] for c in ("submitted_at", "ready_at") if rows[c][i] is not None]
+    node = rows["node"][i]
     return Attempt(
         task=task,
         node=-1 if node is None else node_index[node],
-        submitted=min(told[0], start) if told else start,
-        start=start,
+        submitted=_submitted(rows, i),
+        start=rows["started_at"][i],
         end=rows["finished_at"][i],
         done=rows["status"][i] == "done",
         asks=(rows["cpus"][i], rows["memory"][i], rows["gpus"][i]),

@@ -45,7 +45,9 @@ _ORDER = {ARRIVED: 0, RETURNED: 1, FINISHED: 2, KILLED: 3, _START: 4, LOST: 6}
 _NO_TIME = 5
 
 
-def infer(tables: Mapping[str, pa.Table], *, wait_after: float) -> Inferred:
+def infer(
+    tables: Mapping[str, pa.Table], *, wait_after: float, edges_known: bool = True
+) -> Inferred:
     """Return the placements that the starts of a run imply.
 
     At each start the decision just before it is asked and the recorded choice forced into the
@@ -55,11 +57,12 @@ def infer(tables: Mapping[str, pa.Table], *, wait_after: float) -> Inferred:
     Args:
         tables: The tables of a trace, of this run alone.
         wait_after: Seconds.
+        edges_known: As for :func:`toolkit.inferred.log.read`.
 
     Raises:
-        ConfigError: When the log has no starts, or too many starts or edges.
+        ConfigError: When the log does not tell enough, or has too many starts or edges.
     """
-    log = logs.read(tables, placed=True)
+    log = logs.read(tables, placed=True, edges_known=edges_known)
     return _Replay(log, workload_of(log), wait_after).run()
 
 

@@ -18,6 +18,7 @@ from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
     ARRIVED,
     FINISHED,
+    KILLED,
     STARTED,
     apply_event,
     choose_profile,
@@ -142,18 +143,19 @@ class Recorded:
         tasks = trace.of("tasks", run).sort_by([("task", "ascending"), ("attempt", "ascending")])
         if len(trace.of("decisions", run)) == 0:
             raise ConfigError(f"run {run} of the trace has no decisions to replay")
-        if len(np.unique(tasks["task"].to_numpy())) != len(tasks):
-            raise CorruptError(f"run {run} has tasks with several attempts; it cannot be replayed")
         self._tasks, self._jobs = tasks, jobs
+        done = np.asarray(pc.equal(tasks["status"], "done").to_numpy(zero_copy_only=False))
+        numbers = tasks["task"].to_numpy()
         events = [
-            (_times(jobs["arrived_at"]), _times(jobs["arrived_seen"]), ARRIVED),
-            (_times(tasks["started_at"]), _times(tasks["started_seen"]), STARTED),
-            (_times(tasks["finished_at"]), _times(tasks["finished_seen"]), FINISHED),
+            (jobs["job"].to_numpy(), jobs, "arrived", np.full(len(jobs), ARRIVED)),
+            (numbers, tasks, "started", np.full(len(tasks), STARTED)),
+            # An attempt that failed lets its task wait for the next one.
+            (numbers, tasks, "finished", np.where(done, FINISHED, KILLED)),
         ]
-        at = np.concatenate([happened for happened, _, _ in events])
-        seen = np.concatenate([times for _, times, _ in events])
-        kinds = np.concatenate([np.full(len(times), k) for _, times, k in events])
-        subjects = np.concatenate([np.arange(len(times)) for _, times, _ in events])
+        at = np.concatenate([_times(rows[f"{name}_at"]) for _, rows, name, _ in events])
+        seen = np.concatenate([_times(rows[f"{name}_seen"]) for _, rows, name, _ in events])
+        kinds = np.concatenate([kind for _, _, _, kind in events])
+        subjects = np.concatenate([subject for subject, _, _, _ in events])
         known = ~np.isnan(seen)
         # At one instant what ends makes room for what starts, unless it took no time itself.
         ended = _times(tasks["finished_seen"]) > _times(tasks["started_seen"])
@@ -200,13 +202,20 @@ class Recorded:
         return self._scene
 
     def outcome(self) -> Outcome:
-        """Return what was recorded."""
+        """Return what was recorded, of each task its last attempt."""
+        numbers = self._tasks["task"].to_numpy()
+        last = self._tasks.take(len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1])
+        ended = np.where(
+            pc.equal(last["status"], "done").to_numpy(zero_copy_only=False),
+            _times(last["finished_at"]),
+            np.nan,
+        )
         return Outcome(
-            ready=_times(self._tasks["ready_at"]),
-            started=_times(self._tasks["started_at"]),
-            finished=_times(self._tasks["finished_at"]),
-            profile=self._tasks["profile"].to_numpy().astype(np.int64),
-            node=self._tasks["node"].to_numpy().astype(np.int64),
+            ready=_times(last["ready_at"]),
+            started=_times(last["started_at"]),
+            finished=ended,
+            profile=last["profile"].to_numpy().astype(np.int64),
+            node=last["node"].to_numpy().astype(np.int64),
             arrived=_times(self._jobs["arrived_at"]),
             completed=_times(self._jobs["finished_at"]),
         )

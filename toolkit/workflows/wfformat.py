@@ -322,21 +322,28 @@ def _task(
 
 
 def _type(own: str, row: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    category = row.get("category")
-    if isinstance(category, str) and _PROGRAM.fullmatch(category):
-        return _without_numbers(category)
     command = run.get("command")
     program = command.get("program") if isinstance(command, Mapping) else None
+    name = row.get("name")
+    return purpose(row.get("category"), program) or without_numbers(
+        printable(name, f"the name of {quoted(own)}") if name else own
+    )
+
+
+def purpose(category: Any, program: Any) -> str | None:
+    """Return what a task does, as its category or else its program says; None if neither does."""
+    if isinstance(category, str) and _PROGRAM.fullmatch(category):
+        return without_numbers(category)
     # Nextflow puts the whole script here; only one word can be a program.
     if isinstance(program, str) and _PROGRAM.fullmatch(program):
         last = program.rstrip("/").rpartition("/")[2]
         if last and last not in _INTERPRETERS:
-            return _without_numbers(last)
-    name = row.get("name")
-    return _without_numbers(printable(name, f"the name of {quoted(own)}") if name else own)
+            return without_numbers(last)
+    return None
 
 
-def _without_numbers(name: str) -> str:
+def without_numbers(name: str) -> str:
+    """Return the name of a task without what tells it from others that do the same."""
     # Converted Nextflow runs append __<what it worked on>__ID<number> to the process.
     head, _, tag = name.partition("__")
     if head and tag[-1:].isdecimal() and tag.rstrip("0123456789").endswith("_ID"):
