@@ -155,7 +155,7 @@ def load(
         The provenance.
 
     Raises:
-        CorruptError: When too little of a log is there, or all were refused.
+        CorruptError: When all logs were refused, or too little of each is there.
     """
     work = [
         (importer, log, parts / f"run-{k}", k, settings)
@@ -172,13 +172,16 @@ def load(
         answer = parts / f"run-{k}.refused.json"
         if answer.is_file():
             refused.append({"log": log.name, **json.loads(answer.read_text("utf-8"))})
+            continue
+        one = json.loads((parts / f"run-{k}" / "provenance.json").read_text("utf-8"))
+        why = _too_little(one, settings.min_complete)
+        if why is None:
+            told.append(one)
         else:
-            told.append(json.loads((parts / f"run-{k}" / "provenance.json").read_text("utf-8")))
+            refused.append({"log": log.name, **why})
     if not told:
         first = refused[0]
         raise CorruptError(f"{first['log']}: {first['why']}", hint=first["hint"])
-    for one in told:
-        _gate(one, settings.min_complete)
     folders = [parts / f"run-{one['runs'][0]['run']}" for one in told]
     if settings.infer == "configuration":
         _infer_configurations(folders, told, settings)
@@ -193,18 +196,19 @@ def load(
     return provenance
 
 
-def _gate(one: Mapping[str, Any], least: float) -> None:
+def _too_little(one: Mapping[str, Any], least: float) -> dict[str, str] | None:
+    """Return why too little of a log is there, with the report, or None."""
     report = one["completeness"]
     if report["share"] >= least:
-        return
+        return None
     worst = min(report["tables"], key=lambda t: report["tables"][t]["share"])
     c = report["tables"][worst]
-    raise CorruptError(
-        f"{one['runs'][0]['log']}: only {report['share']:.1%} of its {worst} are complete "
+    return {
+        "why": f"only {report['share']:.1%} of its {worst} are complete "
         f"({c['complete']:,} of {max(c['expected'] or 0, c['seen']):,}), less than "
         f"min_complete={least:g}\n  " + "\n  ".join(lines(report)),
-        hint=f"take it as it is: min_complete={int(report['share'] * 100) / 100:g}",
-    )
+        "hint": f"take it as it is: min_complete={int(report['share'] * 100) / 100:g}",
+    }
 
 
 def _read_one(work: tuple[Importer, Log, Path, int, Settings]) -> str:
@@ -353,4 +357,6 @@ def report(provenance: Mapping[str, Any]) -> list[str]:
             )
     for one in provenance["completeness"]["refused"]:
         said.append(f"refused  {one['log']}: {one['why']}")
+        if one["hint"]:
+            said.append(f"  {one['hint']}")
     return said

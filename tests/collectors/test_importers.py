@@ -32,6 +32,7 @@ CASES = [
 def importer_of(name, path):
     """Return the importer that the collector's YAML configures."""
     cfg = OmegaConf.load(conf_dir() / "collector" / f"{name}.yaml")
+    cfg.pop("defaults", None)
     cfg.path = str(path)
     whole = OmegaConf.create(
         {"collector": cfg, "ray": {"address": None, "store_memory": 256}, "seed": 0}

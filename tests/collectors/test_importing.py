@@ -83,15 +83,26 @@ def test_several_processes_give_the_same_trace(tmp_path, logs, workers):
     assert trace.tables["tasks"]["task"].to_pylist() == [0, 1, 0]
 
 
-def test_too_little_of_a_log_is_refused_with_the_report_and_nothing_is_written(tmp_path, logs):
+def test_a_log_of_which_too_little_is_there_is_refused_beside_the_others(tmp_path, logs):
     (logs / "b.lines").write_text("0 2\n0\n0\n")
-    with pytest.raises(CorruptError, match=r"b\.lines: only 33\.3% of its tasks") as caught:
-        load(tmp_path)
-    assert caught.value.hint == "take it as it is: min_complete=0.33"
-    assert not (tmp_path / "trace" / "provenance.json").exists()
+    provenance, trace = load(tmp_path)
+    (refused,) = provenance["completeness"]["refused"]
+    assert refused["log"] == "b.lines"
+    assert "only 33.3% of its tasks" in refused["why"]
+    assert refused["hint"] == "take it as it is: min_complete=0.33"
+    assert len(trace.tables["tasks"]) == 2
     provenance, trace = load(tmp_path, replace(SETTINGS, min_complete=0.33))
     assert provenance["completeness"]["share"] == pytest.approx(1 / 3, abs=1e-6)
     assert len(trace.tables["tasks"]) == 5
+
+
+def test_where_too_little_is_there_of_all_nothing_is_written(tmp_path, logs):
+    (logs / "a.lines").write_text("0\n")
+    (logs / "b.lines").write_text("0 2\n0\n0\n")
+    with pytest.raises(CorruptError, match=r"a\.lines: only 0\.0% of its tasks") as caught:
+        load(tmp_path)
+    assert "expected      seen  complete" in caught.value.message
+    assert not (tmp_path / "trace" / "provenance.json").exists()
 
 
 def test_a_log_that_contradicts_itself_is_refused_beside_the_others(tmp_path, logs):
