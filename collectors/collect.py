@@ -76,36 +76,13 @@ def _import(cfg: DictConfig, settings: dict[str, Any]) -> Report:
     found = _there(store, name, identity, force=bool(cfg.force))
     if found is not None:
         return _report_import(found, traces.read_provenance(found.path))
-    parts = store.partial("traces", f"{name}.runs-{identity}")
-    provenance = importing.load(importer, logs, how, parts, store.partial("traces", name))
-    rows: dict[str, int] = dict.fromkeys(traces.TABLES, 0)
-    for run in provenance["runs"]:
-        for table, count in run["rows"].items():
-            rows[table] += count
-    product = store.commit(
-        "traces",
-        name,
-        inputs={},
-        about={
-            "identity": identity,
-            "source": provenance["source"],
-            "scenario": None,
-            "replayable": False,
-            "runs": len(provenance["runs"]),
-            "artefacts": {},
-            "rows": rows,
-        },
-    )
-    store.discard("traces", f"{name}.runs-{identity}")
-    return _report_import(product, provenance)
+    product = importing.keep(importer, logs, how, store, name)
+    return _report_import(product, traces.read_provenance(product.path))
 
 
 def _there(store: Store, name: str, identity: str, *, force: bool) -> Product | None:
-    """Return a finished trace that need not be made again; with force it is removed."""
-    if not store.exists("traces", name):
-        return None
-    if force:
-        store.discard("traces", name)
+    """Return a finished trace that need not be made again; with force it stays until it is."""
+    if force or not store.exists("traces", name):
         return None
     product = store.get("traces", name)
     if product.manifest["about"]["identity"] != identity:

@@ -21,7 +21,7 @@ from toolkit.errors import ConfigError, CorruptError, ToolkitError, require, unk
 from toolkit.inferred import allocation, configuration, placement
 from toolkit.inferred.rows import Inferred
 from toolkit.progress import progress
-from toolkit.store import fingerprint, write_text
+from toolkit.store import Product, Store, fingerprint, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +137,32 @@ def identity(importer: Importer, logs: Sequence[Log], settings: Settings) -> str
         (str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for g in logs for f in g.files
     ]
     return fingerprint(importer.source, repr(importer), files, settings.infer, settings.wait_after)
+
+
+def keep(
+    importer: Importer, logs: Sequence[Log], settings: Settings, store: Store, name: str
+) -> Product:
+    """Read logs into a trace of the store; see :func:`load`."""
+    key = identity(importer, logs, settings)
+    parts = store.partial("traces", f"{name}.runs-{key}")
+    provenance = load(importer, logs, settings, parts, store.partial("traces", name))
+    runs = provenance["runs"]
+    product = store.commit(
+        "traces",
+        name,
+        inputs={},
+        about={
+            "identity": key,
+            "source": importer.source,
+            "scenario": None,
+            "replayable": False,
+            "runs": len(runs),
+            "artefacts": {},
+            "rows": {table: sum(r["rows"][table] for r in runs) for table in traces.TABLES},
+        },
+    )
+    store.discard("traces", f"{name}.runs-{key}")
+    return product
 
 
 def load(

@@ -95,5 +95,5 @@ def test_a_column_that_one_source_adds_is_checked_for_nan():
     trace = made()
     tables = {**trace.tables, "tasks": traces.table("tasks", rows, extra)}
     tables |= {name: traces.table(name, []) for name in ("edges", "spans")}
-    with pytest.raises(CorruptError, match="tasks.m_gc_seconds has NaN"):
+    with pytest.raises(CorruptError, match=r"tasks\.m_gc_seconds has NaN"):
         traces.validate(Trace(tables=tables, provenance=PROVENANCE))

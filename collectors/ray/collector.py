@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collectors import fastq
-from collectors.ray.engine import RayEngine
-from collectors.ray.record import record
-from collectors.ray.session import RayNode, cluster_of, session
-from collectors.ray.sweep import sweep
-from collectors.ray.tasks import warm
+from collectors.ray.importer import RayImporter
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, require
-from toolkit.live import chooser, rollout
-from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say
-from toolkit.scenarios.pipelines import Pipelines
-from toolkit.scenarios.scenario import Scenario
-from toolkit.simulator.recorded import estimates_of
 from toolkit.trace import Trace
+
+if TYPE_CHECKING:
+    from collectors import fastq
+    from collectors.ray.session import RayNode
+    from toolkit.policies.policy import Policy
+    from toolkit.scenarios.pipelines import Pipelines
+    from toolkit.scenarios.scenario import Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayCollector:
-    """Runs the genomics dataflow on Ray under behaviour policies and records it.
+    """Runs the genomics dataflow on Ray under behaviour policies and records it, or imports.
 
     A first run is a sweep: every process under every profile, one at a time, on samples of
     several sizes; it gives the estimates that all policies see. Each further run is an episode
     of the scenario under the next behaviour policy, on a workload seed of its own.
 
     Args:
-        path: Logs of Ray to import instead of recording.
+        path: What a Ray session left behind, to import instead of recording.
         runs: Episodes to record.
         behaviours: Names of the behaviour policies, taken in turn; ``name~0.3`` explores with
             probability 0.3.
@@ -45,10 +43,12 @@ class RayCollector:
         fastq: A user's own FASTQ file, of which 10 % of the reads are used; generated reads
             when null.
         address: An existing cluster to join; null starts one on loopback and stops it.
-        store_memory: Memory of Ray's object store, MiB.
+        store_memory: Memory of Ray's object store, MiB; of each node where there are several.
+        nodes: Logical nodes to start on this machine, each with ``cpus`` and ``memory`` in MiB;
+            null records on one node with what the scenario says.
     """
 
-    path: str | None
+    path: str | None = None
     runs: int
     behaviours: Sequence[str]
     paired: bool
@@ -56,6 +56,7 @@ class RayCollector:
     fastq: str | None
     address: str | None
     store_memory: int
+    nodes: Sequence[Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"collector.runs must be at least 1, got {self.runs}")
@@ -65,12 +66,26 @@ class RayCollector:
             f"collector.sweep needs two or more quantiles in (0, 1), got {list(self.sweep)}",
         )
         require(self.store_memory >= 80, "collector.store_memory must be at least 80 MiB")
+        require(
+            self.nodes is None or self.address is None,
+            "collector.nodes starts a cluster, so that collector.address must be null",
+        )
+        for node in self.nodes or ():
+            require(
+                set(node) == {"cpus", "memory"},
+                f"collector.nodes: each needs cpus and memory and no more, got {dict(node)}",
+                hint="toolkit collect 'collector.nodes=[{cpus: 2, memory: 48}]'",
+            )
         if self.fastq is not None:
             require(
                 Path(self.fastq).is_file(),
                 f"collector.fastq names no file: {self.fastq}",
                 hint="give the path of a FASTQ file, plain or gzip",
             )
+
+    def importer(self) -> RayImporter:
+        """Return what reads the records of a Ray session."""
+        return RayImporter()
 
     def collect(
         self, scenario: Scenario, policies: Sequence[Policy], seed: int, folder: Path
@@ -86,6 +101,11 @@ class RayCollector:
         Raises:
             ConfigError: When the scenario is of another family.
         """
+        # Here, not above: an import needs neither Ray nor the simulator.
+        from collectors import fastq
+        from collectors.ray.session import LogicalNode, session
+        from toolkit.scenarios.pipelines import Pipelines
+
         if not isinstance(scenario, Pipelines):
             raise ConfigError(
                 f"scenario {scenario.name!r} is no stream of pipelines, which is what runs here",
@@ -99,7 +119,8 @@ class RayCollector:
         ]
         if missing:
             reads = fastq.pool(self.fastq, seed=seed) if self.fastq else None
-            with session(self.address, self.store_memory, scenario) as nodes:
+            logical = [LogicalNode(**node) for node in self.nodes or ()]
+            with session(self.address, self.store_memory, scenario, logical) as nodes:
                 self._record(missing, scenario, policies, seed, folder, nodes, reads)
         parts = [traces.read(folder / f"run-{k}") for k in range(self.runs + 1)]
         provenance = dict(parts[0].provenance)
@@ -118,6 +139,14 @@ class RayCollector:
         nodes: Sequence[RayNode],
         reads: fastq.Pool | None,
     ) -> None:
+        from collectors.ray.engine import RayEngine
+        from collectors.ray.record import record
+        from collectors.ray.session import cluster_of
+        from collectors.ray.sweep import sweep
+        from collectors.ray.tasks import warm
+        from toolkit.live import chooser, rollout
+        from toolkit.simulator.recorded import estimates_of
+
         say("warming the workers (the first use after installing compiles; about a minute)")
         warm(nodes)
         if 0 in missing:

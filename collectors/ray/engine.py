@@ -2,7 +2,8 @@
 
 Ready tasks wait in the engine's own queue, first come first served; the head is handed to Ray
 the moment a node has room, because Ray's own order among waiting tasks of different shapes
-follows no rule that a replay could repeat.
+follows no rule that a replay could repeat. An attempt whose worker dies has failed; its task waits
+again and is submitted anew.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import psutil
 import ray
 
 from collectors import fastq
-from collectors.ray.session import RayNode, get, on
+from collectors.ray.session import LostTaskError, RayNode, following, get, on
 from collectors.ray.tasks import PROBE, attempt, payload, sample
 from toolkit.decision import decide
 from toolkit.errors import EngineError
@@ -32,6 +33,7 @@ from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
     ARRIVED,
     FINISHED,
+    KILLED,
     STARTED,
     WAITING,
     apply_event,
@@ -44,6 +46,9 @@ from toolkit.simulator.state import (
 )
 from toolkit.simulator.world import unknown
 from toolkit.workload import CPUS, MEMORY, Workload
+
+ATTEMPTS = 4
+"""Attempts of one task before the recording is given up."""
 
 
 class RayEngine:
@@ -127,6 +132,8 @@ class RayEngine:
             )
         }
         self.took: list[dict[str, float]] = [{} for _ in range(n)]
+        self.attempt = np.zeros(n, dtype=np.int64)
+        self.failed: list[dict[str, Any]] = []
         self.arrived_seen = np.full(workload.jobs, np.nan)
         self.node_samples: list[dict[str, Any]] = []
         self._last_seen = 0.0
@@ -159,15 +166,22 @@ class RayEngine:
                     list(self._running), num_returns=1, timeout=patience, fetch_local=False
                 )
                 for stream in ready:
-                    self._listen(stream)
+                    try:
+                        self._listen(stream)
+                    except LostTaskError as error:
+                        self._fail(stream, error)
             else:
                 time.sleep(patience)
         if not state.done:
             pass_time(s, self._seen())
         self._sample_node()
 
-    def measure(self, task: int, profiles: Sequence[int]) -> list[dict[str, Any]]:
+    def measure(self, task: int, places: Mapping[int, int]) -> list[dict[str, Any]]:
         """Run one task under each profile in turn, alone; its parents must have been measured.
+
+        Args:
+            task: Which.
+            places: The node that each profile is measured on.
 
         Returns:
             A row of the trace's ``tasks`` per profile, as attempts 0, 1, ….
@@ -177,14 +191,14 @@ class RayEngine:
         parents = self.parents[task]
         inputs = [self._outputs[q] for q in parents] if parents else [self._samples[job]]
         rows = []
-        for number, p in enumerate(profiles):
+        for number, (p, node) in enumerate(places.items()):
             cpus, memory = float(w.demand[p, CPUS]), float(w.demand[p, MEMORY])
             submitted = self._now()
-            words = iter(self._submit(task, process, cpus, memory, 0, inputs))
-            started = get(next(words)) - self._origin
+            words = iter(self._submit(task, process, cpus, memory, node, inputs))
+            started = get(following(words)) - self._origin
             started_seen = self._now()
-            outputs = next(words)
-            took = get(next(words))
+            outputs = following(words)
+            took = get(following(words))
             finished_seen = self._now()
             self._outputs[task] = outputs
             started = min(max(started, submitted), started_seen)
@@ -195,7 +209,7 @@ class RayEngine:
                     "attempt": number,
                     "job": job,
                     "type": process,
-                    "node": 0,
+                    "node": node,
                     "profile": p,
                     "cpus": cpus,
                     "memory": memory,
@@ -282,10 +296,7 @@ class RayEngine:
         """Take the next word of a running task: started, outputs, or finished."""
         task = self._running[stream]
         times = self.times
-        try:
-            word = next(stream)
-        except StopIteration as error:
-            raise EngineError(f"task {task} ended on Ray without saying so") from error
+        word = following(stream)
         stage = int(self._stage[task])
         self._stage[task] += 1
         if stage == 0:
@@ -306,6 +317,48 @@ class RayEngine:
             times["finished_seen"][task] = seen
             apply_event(self._s, FINISHED, task, float(times["finished"][task]), seen)
             self._release(task)
+
+    def _fail(self, stream: Any, error: LostTaskError) -> None:
+        """Note an attempt whose worker was lost, and let its task wait again.
+
+        Raises:
+            EngineError: When it was the last attempt that is made.
+        """
+        state, times = self._state, self.times
+        task = self._running.pop(stream)
+        number = int(self.attempt[task])
+        if number + 1 >= ATTEMPTS:
+            raise EngineError(
+                f"task {task} was lost {ATTEMPTS} times: {error.message}",
+                hint="the machine may lack memory: toolkit collect ray.store_memory=80",
+            ) from error
+        seen = self._seen()
+        # When the worker died is not told; that it did is known now.
+        self.failed.append(
+            {
+                "task": task,
+                "attempt": number,
+                "profile": int(state.profile[task]),
+                "node": int(state.node[task]),
+                "decision": int(state.decision[task]),
+                "ready_seen": float(state.ready[task]),
+                **{
+                    k: float(times[k][task])
+                    for k in ("ready", "submitted", "started", "started_seen")
+                },
+                "finished": seen,
+                "finished_seen": seen,
+                "reason": error.message,
+            }
+        )
+        self.attempt[task] += 1
+        apply_event(self._s, KILLED, task, seen, seen)
+        for name in ("submitted", "started", "started_seen"):
+            times[name][task] = np.nan
+        times["ready"][task] = seen
+        self._stage[task] = 0
+        self._outputs.pop(task, None)
+        self._queue.append(task)
 
     def _release(self, task: int) -> None:
         w, state = self.workload.arrays, self._state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from collectors.ray.session import RayNode, cluster_of
 from collectors.ray.tasks import PROBE
 from toolkit import trace as traces
 from toolkit.live import Episode
+from toolkit.scenarios.pipelines import PipelineWorkload
 from toolkit.trace import FEATURE, Trace
 from toolkit.workload import CPUS, MEMORY
 
@@ -38,7 +39,7 @@ def record(
             {
                 "run": run,
                 "task": i,
-                "attempt": 0,
+                "attempt": int(engine.attempt[i]),
                 "job": int(w.job_of[i]),
                 "type": workload.types[int(w.type_of[i])],
                 "node": int(state.node[i]),
@@ -57,6 +58,8 @@ def record(
                 **{k: engine.took[i].get(k) for k in PROBE},
             }
         )
+    tasks += [_failed(run, workload, attempt) for attempt in engine.failed]
+    tasks.sort(key=lambda t: (t["task"], t["attempt"]))
     known = {t["task"] for t in tasks}
     edges = [
         {
@@ -113,6 +116,32 @@ def record(
         workload.features,
         {**provenance, "runs": [about]},
     )
+
+
+def _failed(run: int, workload: PipelineWorkload, attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of an attempt that was lost."""
+    w, i, p = workload.arrays, attempt["task"], attempt["profile"]
+    return {
+        "run": run,
+        "task": i,
+        "attempt": attempt["attempt"],
+        "job": int(w.job_of[i]),
+        "type": workload.types[int(w.type_of[i])],
+        "node": attempt["node"],
+        "profile": p,
+        "cpus": float(w.demand[p, CPUS]),
+        "memory": float(w.demand[p, MEMORY]),
+        "decision": attempt["decision"],
+        "ready_at": attempt["ready"],
+        "ready_seen": attempt["ready_seen"],
+        "submitted_at": attempt["submitted"],
+        "started_at": _known(attempt["started"]),
+        "started_seen": _known(attempt["started_seen"]),
+        "finished_at": attempt["finished"],
+        "finished_seen": attempt["finished_seen"],
+        "status": "failed",
+        "reason": attempt["reason"],
+    }
 
 
 def _known(value: float) -> float | None:

@@ -39,16 +39,16 @@ def sweep(
     engine = RayEngine(nodes, seed, reads, scenario)
     engine.prepare(plan)
     workload = engine.workload
-    fitting = [
-        p
+    places = {
+        p: next(m for m, n in enumerate(nodes) if cpus <= n.node.cpus and memory <= n.node.memory)
         for p, (cpus, memory) in enumerate(workload.profiles)
-        if cpus <= nodes[0].node.cpus and memory <= nodes[0].node.memory
-    ]
+        if any(cpus <= n.node.cpus and memory <= n.node.memory for n in nodes)
+    }
     engine.start(workload)
     rows: list[dict[str, Any]] = []
     with progress("measuring each process under each profile", workload.tasks, "processes") as bar:
         for task in range(workload.tasks):
-            rows += engine.measure(task, fitting)
+            rows += engine.measure(task, places)
             bar.update(note=rows[-1]["type"])
     jobs = [
         {

@@ -13,6 +13,7 @@ import psutil
 import ray
 
 from collectors import fastq, genomics
+from collectors.ray.probe import peak, reset_peak
 from collectors.ray.session import RayNode, get, on
 
 _SOURCE = "qc"
@@ -25,7 +26,7 @@ def attempt(process: str, threads: int, memory: int, *inputs: Any) -> Iterator[A
     """Run one task; yields when it started, its outputs, and what it took."""
     me = psutil.Process()
     base = me.memory_info().rss
-    _reset_peak()
+    reset_peak()
     cpu = time.process_time()
     yield time.time()
     bytes_in = sum(_size(i) for i in inputs)
@@ -41,7 +42,7 @@ def attempt(process: str, threads: int, memory: int, *inputs: Any) -> Iterator[A
     yield {
         "finished": time.time(),
         "cpu_seconds": time.process_time() - cpu,
-        "peak_memory": float(max(0, _peak() - base)),
+        "peak_memory": float(max(0, peak() - base)),
         "bytes_in": float(bytes_in),
         "bytes_out": float(_size(outputs)),
     }
@@ -49,23 +50,6 @@ def attempt(process: str, threads: int, memory: int, *inputs: Any) -> Iterator[A
 
 def _size(arrays: Any) -> int:
     return sum(int(np.asarray(a).nbytes) for a in arrays.values())
-
-
-def _reset_peak() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def _peak() -> int:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return int(psutil.Process().memory_info().rss)
 
 
 @ray.remote

@@ -380,7 +380,7 @@ def test_a_recording_on_cuda_replays_bit_by_bit(tmp_path):
     assert len(on_device) > 0
     forced = Forced(found, 1)
     episode = rollout(
-        Replay(found, 1),
+        RecordedPlacement(found, 1),
         workload_of(found, 1),
         forced.chooser,
         horizon=np.inf,

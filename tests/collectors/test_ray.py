@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -167,6 +169,111 @@ def test_an_interrupted_recording_leaves_no_process_and_goes_on(tmp_path):
     assert kept.equals(pq.read_table(tmp_path / "first.parquet"))
 
 
+def _left(family):
+    found = []
+    for pid, created in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_a_recording_that_is_killed_leaves_no_process_and_goes_on(tmp_path):
+    """SIGKILL in the middle: a reaper ends what Ray leaves; finished runs are used again."""
+    env = {**os.environ, "TOOLKIT_DATASETS": str(tmp_path)}
+    command = [
+        sys.executable, "-m", "toolkit", "collect", "scenario=genomics_tiny", "collector.runs=3",
+        "ray.store_memory=100", "trace=killed",
+    ]  # fmt: skip
+    partial = tmp_path / "traces"
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as job:
+        deadline = time.monotonic() + 180
+        while not list(partial.glob(".*/run-1/provenance.json")):
+            assert time.monotonic() < deadline
+            assert job.poll() is None
+            time.sleep(0.1)
+        family = []
+        for child in psutil.Process(job.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family.append((child.pid, child.create_time()))
+        job.kill()
+        job.wait(30)
+    assert len(family) >= 6
+    deadline = time.monotonic() + 20
+    while left := _left(family):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "recording on Ray: 2 runs" in done.stderr
+    whole = traces.read(tmp_path / "traces" / "killed")
+    assert len(whole.runs("policy")) == 3
+
+
+def _kill_a_worker(folder, stop, killed):
+    """Kill the first worker that executes a task of the first episode."""
+    while not stop.is_set():
+        if (folder / "run-0" / "provenance.json").is_file():
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error, IndexError):
+                    title = process.cmdline()[0]
+                    if re.fullmatch(r"ray::[a-z]+-\d+", title):
+                        process.kill()
+                        killed.append(title)
+                        return
+        time.sleep(0.002)
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_a_lost_worker_is_an_attempt_and_its_replay_is_exact(tmp_path):
+    """On two logical nodes: the task is submitted again, and the record can be replayed."""
+    settings = dataclasses.replace(
+        SETTINGS, runs=1, nodes=[{"cpus": 1, "memory": 64}, {"cpus": 1, "memory": 48}]
+    )
+    stop, killed = threading.Event(), []
+    killer = threading.Thread(target=_kill_a_worker, args=(tmp_path, stop, killed))
+    killer.start()
+    try:
+        found = settings.collect(tiny(), [Random()], 5, tmp_path)
+    finally:
+        stop.set()
+        killer.join()
+    assert killed
+    nodes = found.of("nodes", 1).to_pylist()
+    assert [(n["name"], n["cpus"], n["logical"]) for n in nodes] == [
+        ("logical-0", 1, True),
+        ("logical-1", 1, True),
+    ]
+    assert [n["memory"] / 2**20 for n in nodes] == [64, 48]
+    tasks = found.of("tasks", 1).to_pandas()
+    assert set(tasks["node"]) == {0, 1}
+    lost = tasks[tasks["status"] == "failed"]
+    assert len(lost) >= 1
+    assert lost["reason"].str.contains("Ray lost a task").all()
+    again = tasks[tasks["task"].isin(lost["task"])].sort_values(["task", "attempt"])
+    assert again.groupby("task")["status"].last().eq("done").all()
+    assert again.groupby("task")["submitted_at"].apply(lambda s: s.is_monotonic_increasing).all()
+    assert tasks["task"].nunique() == 4 * 6
+    of = scenario_of(found)
+    forced = Forced(found, 1)
+    episode = rollout(
+        Recorded(found, 1),
+        workload_of(found, 1),
+        forced.chooser,
+        horizon=of.horizon,
+        weights=of.weights,
+    )
+    assert forced.same == len(episode.steps) > 0
+    assert not np.isnan(episode.outcome.finished).any()
+    assert len(episode.outcome.finished) == 4 * 6
+
+
 @pytest.mark.engine
 def test_a_cluster_that_is_there_is_joined_and_left_running(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -238,6 +345,8 @@ def test_a_store_larger_than_shared_memory_is_refused():
         ({"sweep": [0.0, 0.5]}, "collector.sweep"),
         ({"store_memory": 5}, "collector.store_memory"),
         ({"fastq": "no/such/file"}, "names no file"),
+        ({"nodes": [{"cpus": 1}]}, "cpus and memory"),
+        ({"nodes": [{"cpus": 1, "memory": 9}], "address": "a:1"}, "address must be null"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change, said):

@@ -16,7 +16,8 @@ from toolkit.policies.static import Static
 FAMILIES = ["workflows_tiny", "genomics_tiny", "batches_tiny"]
 
 
-def collect(name, folder, *, runs=2, policies=(Random(),), **settings):
+def collect(name, folder, *, runs=2, policies=None, **settings):
+    policies = policies or (Random(),)
     collector = SimulatedCollector(runs=runs, behaviours=["x"] * len(policies), **settings)
     return collector.collect(scenario_of(name), policies, 5, folder)
 

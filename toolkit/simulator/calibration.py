@@ -145,7 +145,8 @@ class Replayed:
     def truth(self, workload: Workload, seed: int) -> Truth:
         """Return the recorded truth; ``seed`` is not used."""
         tasks = self.trace.of("tasks", self.run)
-        order = np.argsort(tasks["task"].to_numpy(), kind="stable")
+        done = np.flatnonzero(pc.equal(tasks["status"], "done").to_numpy())
+        order = done[np.argsort(tasks["task"].to_numpy()[done], kind="stable")]
         tasks = tasks.take(order)
         model, w = self.calibration.durations, workload.arrays
         means = model.log_means(_pipelines(workload))

@@ -1,0 +1,110 @@
+"""Fan-out over Ray: the same work on many items, as tasks of a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from collectors.ray.loopback import be_quiet, folder, on_loopback
+from collectors.ray.reaper import guarded
+from toolkit.errors import EngineError, ToolkitError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_STORE = 100 << 20
+"""Bytes of the object store of a Ray that is started here; results are names, not data."""
+
+
+def each_on_ray(
+    work: Callable[[T], R], items: Sequence[T], workers: int | None, address: str | None
+) -> Iterator[R]:
+    """Yield the results as they come, in no fixed order.
+
+    A Ray that this process is connected to is used and left as it is.
+
+    Args:
+        work: A function of a module, which the workers can import.
+        items: What it is called with; the workers must reach the files that they name.
+        workers: Items at once; as many as the cluster has CPUs where absent.
+        address: Of a cluster that exists; null starts one on loopback and stops it.
+
+    Raises:
+        EngineError: When Ray does not start or loses a task.
+    """
+    if not items:
+        return
+    import ray
+
+    if ray.is_initialized():
+        yield from _each(work, items, workers)
+        return
+    _connect(workers, address, len(items))
+    with ExitStack() as stack:
+        stack.enter_context(guarded(folder()))
+        stack.callback(ray.shutdown)
+        yield from _each(work, items, workers)
+
+
+def _connect(workers: int | None, address: str | None, items: int) -> None:
+    import ray
+
+    be_quiet()
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        with on_loopback():
+            if address is not None:
+                ray.init(address=address, **quiet)
+                return
+            ray.init(
+                address="local",
+                num_cpus=min(workers or len(os.sched_getaffinity(0)), items),
+                object_store_memory=_STORE,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise EngineError(
+            f"Ray could not be reached or started: {str(error).splitlines()[0][:200]}",
+            hint="read the logs with processes of this machine instead: executor=processes",
+        ) from error
+
+
+def _each(work: Callable[[T], R], items: Sequence[T], workers: int | None) -> Iterator[R]:
+    import ray
+
+    # Ray tries again where a worker dies, not where the work itself refuses an item.
+    one = ray.remote(work).options(num_cpus=1)
+    most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting = iter(items)
+    running: list[Any] = []
+    try:
+        while True:
+            for item in waiting:
+                running.append(one.remote(item))
+                if len(running) >= most:
+                    break
+            if not running:
+                return
+            done, running = ray.wait(running, num_returns=1)
+            yield _result(done[0])
+    finally:
+        for task in running:
+            ray.cancel(task, force=True)
+
+
+def _result(task: Any) -> Any:
+    import ray
+
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ToolkitError):
+            raise error.cause from error
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        raise EngineError(f"a task failed on Ray: {type(cause).__name__}: {cause}") from error
+    except ray.exceptions.RayError as error:
+        raise EngineError(f"Ray lost a task: {str(error).splitlines()[0][:200]}") from error
