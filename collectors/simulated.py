@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from collectors.decisions import decision_rows
 from toolkit import trace as traces
 from toolkit.errors import require
 from toolkit.live import Episode, chooser, rollout
@@ -268,25 +269,3 @@ def _jobs(
             }
         rows.append(row)
     return rows
-
-
-def decision_rows(run: int, episode: Episode, policy: str) -> list[dict[str, Any]]:
-    """Return the decisions of a recorded episode as rows of a trace."""
-    return [
-        {
-            "run": run,
-            "decision": number,
-            "epoch": step.epoch,
-            "agent": step.decision.agent,
-            "at": step.decision.time,
-            "action": step.action,
-            "key": int(step.decision.keys[step.action]),
-            "slots": len(step.decision.keys),
-            "propensity": step.propensity,
-            "policy": policy,
-            "digest": step.decision.digest(),
-            "inferred": False,
-            "invalid": False,
-        }
-        for number, step in enumerate(episode.steps)
-    ]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from collectors.gpu.events import number
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.integer[Any]]
 
 WIDE = 4096
 """Characters by which long names are told apart."""
@@ -86,6 +86,11 @@ class Rows:
 
     def __setitem__(self, name: str, values: npt.NDArray[Any]) -> None:
         self._columns[name] = values
+
+    def drop(self, *names: str) -> None:
+        """Let go of columns that are needed no more."""
+        for name in names:
+            self._columns.pop(name, None)
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         """Leave out the other rows."""

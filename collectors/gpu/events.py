@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from collectors.streams import Source
-from toolkit.errors import SchemaError
+from toolkit.errors import CorruptError, SchemaError
 
 BLOCK = 1 << 20
 """Bytes of text that are decoded at once."""
@@ -21,6 +21,12 @@ LONGEST = 16 << 20
 
 TRIES = 64
 """Places at which the end of a damaged event is looked for before it is given up."""
+
+MOST_DAMAGED = 20_000
+"""Damaged events after which a file that has more of them than of others is given up."""
+
+PATIENCE = 4 << 20
+"""Bytes of an event of which the end may still come."""
 
 WALK = 16 << 10
 """Bytes in which the end of an event is looked for bracket by bracket."""
@@ -67,18 +73,19 @@ class Event(msgspec.Struct, gc=False):
 
 
 _EVENTS = msgspec.json.Decoder(list[Event])
+_NAMES = {f.name: f.encode_name for f in msgspec.structs.fields(Args)}
 # Possessive, so that a gap of a million spaces is passed once.
 _ARRAY = re.compile(rb'"traceEvents"\s*+:\s*+\[')
 # A quote cannot follow a brace inside a string without a backslash, so a false boundary is rare;
 # none is trusted before what lies between two of them has been decoded.
 _BOUNDARY = re.compile(rb'\}(\s*+,\s*+)\{\s*+"')
 _END = re.compile(rb'\}(?=\s*+(?:,\s*+)?(?:\]|\{\s*+"|\Z))')
-_EVENT_START = re.compile(rb'[\s,]*+\{\s*+"(?:ph|cat|name|pid|tid|ts|dur|id|s|bp|args)"\s*+:')
+_EVENT_START = re.compile(rb'\s*+,\s*+\{\s*+"(?:ph|cat|name|pid|tid|ts|dur|id|s|bp|args)"\s*+:')
 _CLOSED = re.compile(rb'\}\s*+(?:,\s*+)?(\])\s*+(?:,\s*+"|\}\s*+\Z|\Z)')
 _GAP = re.compile(rb"[\s,]*+")
 _NO_NUMBER = re.compile(rb":(\s*+)-?(?:inf|nan|Infinity|NaN)\b")
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|["{}\[\]]', re.DOTALL)
 _BASE = re.compile(rb'"baseTimeNanoseconds"\s*:\s*(\d{1,19})\b')
 _NUMBERS = ("registers", "shared", "occupancy", "bytes", "bandwidth", "size")
 _MEMORY = ("allocated", "reserved", "device_id", "device_type", "device", "stream")
@@ -106,7 +113,8 @@ class Events:
         self._head = b""
         self._tail = b""
         self._closed = False
-        self._done = 0
+        self._done = self._whole = 0
+        self._seam = b""
 
     def blocks(self) -> Iterator[list[Event]]:
         """Yield lists of events in the order of the file.
@@ -163,7 +171,10 @@ class Events:
                 end, after = cut
                 events = self._decode(data[start:end])
                 if events is not None:
+                    if not self._seam:
+                        self._seam = data[end:after]
                     self._done = start = after
+                    self._whole += len(events)
                     size = min(BLOCK, size * 4)
                     yield events
                     continue
@@ -178,6 +189,12 @@ class Events:
             events, start = one
             self._done = start
             size = 2048
+            self._whole += len(events)
+            if self.damaged > max(MOST_DAMAGED, self._whole):
+                raise CorruptError(
+                    f"{self._source.path.name} is damaged: of its first "
+                    f"{self.damaged + self._whole:,} events {self.damaged:,} cannot be read"
+                )
             if events:
                 yield events
 
@@ -212,6 +229,13 @@ class Events:
         gap = _GAP.match(data, start)
         self._done = start = gap.end() if gap else start
         if data[start : start + 1] == b"]":
+            if self.damaged:
+                # Part of a damaged event may have been taken for events, and this for the end.
+                more = self._next(data, start)
+                if more is not None:
+                    return [], more
+                if not final and len(data) - start < BLOCK:
+                    return None
             self._closed = True
             return [], start + 1
         tried, resume, sure = 0, None, False
@@ -221,7 +245,7 @@ class Events:
             event = self._lenient(text) if tried == 1 else self._strict(text)
             if event is not None:
                 return [event], end.end()
-            if resume is None and _EVENT_START.match(data, end.end()):
+            if resume is None and self._resumes(data, end):
                 resume = end.end()
             if tried == 1:
                 # Objects inside an event end as events do; its own end is where all are closed.
@@ -233,9 +257,11 @@ class Events:
             if sure or tried >= TRIES or (resume is not None and tried >= TRIES // 8):
                 break
         here = len(data) - start
-        enough = sure or here > LONGEST or (tried >= TRIES // 8 and here > 2 * BLOCK)
+        enough = sure or here > LONGEST or (tried >= TRIES // 8 and here > PATIENCE)
         if not (final or enough):
             return None
+        if resume is None:
+            resume = self._next(data, start)
         torn = data[start:resume]
         if resume is None:
             closed = _CLOSED.search(data, start)
@@ -246,6 +272,20 @@ class Events:
             self.damaged += 1
             self.damaged_tasks += b'"kernel"' in torn or b'"gpu_mem' in torn
         return [], resume
+
+    def _resumes(self, data: bytes, end: re.Match[bytes]) -> bool:
+        """Return whether an event seems to begin after a place at which one may end."""
+        at = end.end()
+        return (
+            data.startswith(self._seam, at)
+            and _EVENT_START.match(data, at) is not None
+            and b'"ph"' in data[at : at + 4096]
+        )
+
+    def _next(self, data: bytes, start: int) -> int | None:
+        """Return the end of the first thing after which an event seems to begin."""
+        ends = _END.finditer(data, start)
+        return next((e.end() for e in ends if self._resumes(data, e)), None)
 
     def _strict(self, text: bytes) -> Event | None:
         found = self._decode(text)
@@ -307,6 +347,8 @@ def _balanced(data: bytes, start: int) -> int | None:
     depth = 0
     for token in _TOKEN.finditer(data, start, min(len(data), start + WALK)):
         letter = token[0][:1]
+        if token[0] == b'"':
+            return None
         depth += (letter in b"{[") - (letter in b"}]")
         if depth <= 0:
             return token.end() if depth == 0 and letter == b"}" else None
@@ -363,16 +405,15 @@ def _coerced(plain: dict[str, Any]) -> tuple[Event, bool]:
     given = plain.get("args")
     args = None
     if isinstance(given, dict):
-        known = {f.name: f.encode_name for f in msgspec.structs.fields(Args)}
         args = Args(
-            external=numeric(given.get(known["external"])),
-            correlation=numeric(given.get(known["correlation"])),
+            external=numeric(given.get(_NAMES["external"])),
+            correlation=numeric(given.get("correlation")),
             grid=sizes(given.get("grid")),
             block=sizes(given.get("block")),
             name=_sound(n) if isinstance(n := given.get("name"), str) else None,
         )
         for name in (*_NUMBERS, *_MEMORY):
-            setattr(args, name, numeric(given.get(known[name])))
+            setattr(args, name, numeric(given.get(_NAMES[name])))
     event = Event(
         ph=text(plain.get("ph")),
         cat=text(plain.get("cat")),

@@ -86,7 +86,7 @@ class GpuImporter:
         first = log.files[0]
         if _kind(first) == "samples":
             raise SchemaError(
-                f"{log.name} holds samples of nvidia-smi: samples without a run are no trace",
+                "these are samples of nvidia-smi: samples without a run are no trace",
                 hint="put it into the folder of the Kineto trace, and import that folder",
             )
         source = Source(first, limits)

@@ -98,6 +98,12 @@ class Kineto:
     launched it, and an op to the one around it, may stand anywhere. Kept are some numbers per
     event, and every name once.
 
+    A node is a queue (device and stream) and has all of its device: its memory, and ``gpus`` of 1;
+    ``logical`` says that it shares them with the other streams. A trace without activities of a
+    GPU has a node per thread. A task is an activity of a GPU; its ``job`` is the step of the
+    profiler in which the call that launched it began, in the same process. No edges are written:
+    what runs in order on a stream need not depend on each other.
+
     Args:
         source: The file.
         run: Takes the rows.
@@ -233,6 +239,7 @@ class Kineto:
         self._clean(tasks, spans)
         self._place()
         lost = self._link(tasks, spans)
+        spans.drop("correlation", "size")
         spans["parent"] = parents(spans["thread"], spans["kind"], spans["start"], spans["end"])
         on_gpu = len(tasks) > 0
         if on_gpu:
@@ -250,6 +257,7 @@ class Kineto:
             count.dropped, count.repaired = rows.seen - len(rows), rows.repaired
         jobs = report.of("jobs")
         jobs.seen = jobs.complete = steps
+        report.flags["edges"] = "none"
         if self._events.truncated:
             report.flags["truncated"] = True
             # In a log that breaks off, a launch announces the activity that did not come.
@@ -299,6 +307,7 @@ class Kineto:
             # one interval end just after the next begins.
             rows["start"] = np.round(rows["ts"] - self.origin, 3)
             rows["end"] = np.round(rows["start"] + rows["dur"], 3)
+            rows.drop("ts", "dur")
             rows.complete = int(np.isfinite(rows["end"]).sum())
             if len(rows):
                 last = max(float(rows["start"].max()), float(np.nan_to_num(rows["end"]).max()))
@@ -354,7 +363,7 @@ class Kineto:
         bare = np.isnan(tasks["bytes"]) & linked
         tasks["bytes"][bare] = spans["size"][partner[bare]]
         # Every call with the id points to its activity; of several activities, to the first.
-        spans["task"] = np.full(len(spans), -1, dtype=np.int64)
+        spans["task"] = np.full(len(spans), -1, dtype=np.int32)
         known, earliest, shared = np.unique(wanted[linked], return_index=True, return_counts=True)
         if len(known):
             rows = np.flatnonzero(linked)[earliest]

@@ -42,7 +42,7 @@ def parents(thread: Ints, kind: Ints, start: Floats, end: Floats) -> Ints:
         while j >= 0 and (high[j] + ROUNDING < high[i] or high[j] <= low[i]):
             j = int(above[j])
         above[i] = j
-    parent = np.full(len(order), -1, dtype=np.int64)
+    parent = np.full(len(order), -1, dtype=np.int32)
     inner = above >= 0
     parent[order[inner]] = order[above[inner]]
     return parent
@@ -62,20 +62,25 @@ def _by_start(thread: Ints, start: Floats, until: Floats, kind: Ints) -> Ints:
 
 
 def inside_of(parent: Ints, of: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return which intervals have one of ``of`` among those around them."""
-    found = np.zeros(len(parent), dtype=bool)
+    """Return which intervals have one of ``of`` among those around them.
+
+    Each round looks twice as many levels up as the one before.
+    """
     above = parent.copy()
-    while True:
-        there = above >= 0
-        if not there.any():
-            return found
-        found[there] |= of[above[there]]
-        above[there] = parent[above[there]]
+    found = np.zeros(len(parent), dtype=bool)
+    some = np.flatnonzero(above >= 0)
+    found[some] = of[above[some]]
+    while len(some):
+        at = above[some]
+        found[some] |= found[at]
+        above[some] = above[at]
+        some = some[above[some] >= 0]
+    return found
 
 
 def containing(steps: Ints, process: Ints, start: Floats, end: Floats) -> Ints:
     """Return the step of its process in which each interval starts, or -1."""
-    found = np.full(len(start), -1, dtype=np.int64)
+    found = np.full(len(start), -1, dtype=np.int32)
     for one in np.unique(process[steps]) if len(steps) else ():
         mine = np.flatnonzero(process[steps] == one)
         mine = mine[np.argsort(start[steps[mine]], kind="stable")]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from collectors.decisions import decision_rows
 from collectors.gpu.engine import GpuEngine
 from collectors.gpu.messages import Took
-from collectors.simulated import decision_rows
 from toolkit import trace as traces
 from toolkit.cluster import Cluster
 from toolkit.live import Episode

@@ -185,7 +185,10 @@ class Smi:
             if count:
                 self._report.flags[flag] = self._report.flags.get(flag, 0) + count
         if self._others:
-            self._report.note(f"{name}: {len(self._others)} devices that the trace does not use")
+            self._report.note(
+                f"{name[:80]}: samples of {len(self._others)} more devices, which the trace does "
+                "not use, are left out"
+            )
 
     def _refuse(self, why: str) -> None:
         self._report.note(f"no samples from {self._source.path.name[:80]}: {why}")

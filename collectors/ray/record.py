@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from collectors.decisions import decision_rows
 from collectors.ray.engine import RayEngine
 from collectors.ray.session import RayNode, cluster_of
 from collectors.ray.tasks import PROBE
@@ -72,24 +73,7 @@ def record(
         for c in sorted(known)
         for p in engine.parents[c]
     ]
-    decisions = [
-        {
-            "run": run,
-            "decision": number,
-            "epoch": step.epoch,
-            "agent": step.decision.agent,
-            "at": step.decision.time,
-            "action": step.action,
-            "key": int(step.decision.keys[step.action]),
-            "slots": len(step.decision.keys),
-            "propensity": step.propensity,
-            "policy": about["policy"],
-            "digest": step.decision.digest(),
-            "inferred": False,
-            "invalid": False,
-        }
-        for number, step in enumerate(episode.steps)
-    ]
+    decisions = decision_rows(run, episode, str(about["policy"]))
     jobs = [
         {
             "run": run,
