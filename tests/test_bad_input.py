@@ -64,7 +64,7 @@ def test_a_trace_of_another_version_is_refused(capsys, made):
     (made.path / "manifest.json").write_text(json.dumps(manifest))
     code, text = run(capsys, "calibrate")
     assert code == 2
-    assert "schema version 7; this release reads 1" in text
+    assert "schema version 7; this release reads 2" in text
 
 
 def test_a_truncated_table_is_found_by_its_checksum(capsys, made):

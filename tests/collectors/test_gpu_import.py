@@ -434,7 +434,11 @@ def test_a_damaged_event_is_counted_and_those_around_it_are_kept(tmp_path):
     assert names == [f"k{i}" for i in range(300) if i != 150]
     count = report_of(provenance)["tables"]["tasks"]
     assert (count["seen"], count["complete"], count["dropped"]) == (300, 299, 1)
-    assert report_of(provenance)["flags"] == {"damaged_events": 1, "unlinked_kernels": 299}
+    assert report_of(provenance)["flags"] == {
+        "damaged_events": 1,
+        "edges": "none",
+        "unlinked_kernels": 299,
+    }
 
 
 @pytest.mark.parametrize("seam", [b"},\n  {", b"}, {"], ids=["as Kineto", "one line"])
@@ -490,7 +494,7 @@ def test_what_is_said_after_the_events_is_read_too(tmp_path):
     trace, provenance = load_bytes(text.encode(), tmp_path)
     assert provenance["runs"][0]["began_unix"] == 1735632365.0
     assert trace.tables["nodes"]["kind"].to_pylist() == ["A"]
-    assert report_of(provenance)["flags"] == {"unlinked_kernels": 1}
+    assert report_of(provenance)["flags"] == {"edges": "none", "unlinked_kernels": 1}
 
 
 def test_other_chrome_traces_are_refused_with_a_sentence(tmp_path):
