@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -164,5 +165,49 @@ def test_a_small_file_that_unpacks_to_much_is_refused(name, sample, tmp_path):
     for file in files_of(target):
         whole = file.read_bytes()
         file.write_bytes(gzip.compress(b" " * (300 << 20), 1))
+        survives(name, target, tmp_path / "work")
+        file.write_bytes(whole)
+
+
+def small(name, place):
+    """Return a log of a few kilobytes of a collector, cut at its lines where it has many."""
+    whole = {
+        "gpu": SAMPLES / "gpu" / "beside" / "trace.json",
+        "nextflow": SAMPLES / "nextflow" / "human.txt",
+        "wfformat": SAMPLES / "wfformat" / "v14.json",
+        "ray": SAMPLES / "ray" / "export_events.jsonl",
+        "spark": next((SAMPLES / "spark").glob("app-*")),
+    }[name]
+    target = place / whole.name
+    place.mkdir()
+    if name not in ("ray", "spark"):
+        shutil.copy(whole, target)
+        return target
+    kept = b""
+    for line in whole.read_bytes().splitlines(keepends=True):
+        if len(kept) + len(line) <= 4096:
+            kept += line
+    target.write_bytes(kept)
+    return target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
+def test_a_small_log_is_read_or_refused_wherever_it_is_cut(name, tmp_path):
+    target = small(name, tmp_path / "cut")
+    whole = target.read_bytes()
+    assert len(whole) > 500
+    for end in range(len(whole)):
+        target.write_bytes(whole[:end])
+        survives(name, target, tmp_path / "work")
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES, ids=lambda v: getattr(v, "name", v))
+def test_a_small_zstd_that_unpacks_to_much_is_refused(name, sample, tmp_path):
+    target = copy(sample, tmp_path / "bomb")
+    bomb = zstandard.compress(b" " * (300 << 20))
+    for file in files_of(target):
+        whole = file.read_bytes()
+        file.write_bytes(bomb)
         survives(name, target, tmp_path / "work")
         file.write_bytes(whole)
