@@ -17,6 +17,7 @@ from toolkit.policies.named import named
 from toolkit.policies.policy import Policy
 from toolkit.progress import say
 from toolkit.report import Report
+from toolkit.scenarios.pipelines import Pipelines
 from toolkit.store import Product, Store, fingerprint
 from toolkit.trace import Trace
 
@@ -117,7 +118,7 @@ def _record(cfg: DictConfig, settings: dict[str, Any]) -> Report:
             "identity": identity,
             "source": trace.provenance["source"],
             "scenario": scenario.name,
-            "replayable": trace.provenance["scenario"] is not None,
+            "replayable": isinstance(scenario, Pipelines),
             "runs": len(trace.runs()),
             "artefacts": {b.policy.name: b.product.id for b in behaviours if b.product},
             "rows": {n: len(t) for n, t in trace.tables.items()},
@@ -170,7 +171,7 @@ def _report(product: Product, trace: Trace) -> Report:
     rows = product.manifest["about"]["rows"]
     lines.append("  rows: " + ", ".join(f"{k} {v}" for k, v in rows.items()))
     lines.append(f"  {product.path}")
-    if trace.provenance["scenario"] is not None:
+    if product.manifest["about"]["replayable"]:
         lines.append("next: toolkit train +algo=cql")
     return Report(
         document={"trace": product.id, "path": str(product.path), "rows": rows, "runs": runs},

@@ -42,13 +42,14 @@ def scenario_of(trace: Trace) -> Pipelines:
     Raises:
         ConfigError: When it was not recorded under a stream of pipelines.
     """
-    if trace.provenance["scenario"] is None:
+    told = trace.provenance["scenario"]
+    if told is None or "profiles" not in told:
         raise ConfigError(
             f"the trace comes from {trace.provenance['source']} and names no scenario of pipelines "
             "that could be replayed",
             hint="see the recordings that do: toolkit list what=traces; make one: toolkit collect",
         )
-    return Pipelines.from_dict(trace.provenance["scenario"])
+    return Pipelines.from_dict(told)
 
 
 def estimates_of(provenance: Mapping[str, Any]) -> Estimates:
