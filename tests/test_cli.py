@@ -293,6 +293,7 @@ MISTAKES = [
     (["algo=cql", "collector=ray"], "has no use for 'collector=ray'; it reads: algo, scenario"),
     (["algo=cql", "steps"], "cannot read 'steps': there is no '=' in it"),
     (["algo=cql", "steps=[1"], "cannot read 'steps=[1'"),
+    (["algo=cql", "steps=[a,b~0.3]"], "twice: \"steps=[a,'b~0.3']\"; lists are steps=[1,2]"),
     (["algo=cql", "steps=1,2"], "steps has several values: 1,2"),
     (["algo=cql", "+steps=1"], "steps exists already"),
     (["algo=cql", "~stesp"], "no setting 'stesp'"),

@@ -167,9 +167,14 @@ def _unreadable(word: str, invocation: Invocation) -> ConfigError:
             hint = f"toolkit list what={word}"
         return ConfigError(f"cannot read {word!r}: there is no '=' in it", hint=hint)
     key, _, value = word.partition("=")
+    quoted = f"'{value}'"
+    if value.startswith("[") and value.endswith("]"):
+        plain = re.compile(r"[\w.+-]*")
+        parts = (part.strip() for part in value[1:-1].split(","))
+        quoted = f"[{','.join(p if plain.fullmatch(p) else repr(p) for p in parts)}]"
     return ConfigError(
         f"cannot read {word!r}",
-        hint=f"quote special characters twice: \"{key}='{value}'\"; lists are {key}=[1,2]",
+        hint=f'quote special characters twice: "{key}={quoted}"; lists are {key}=[1,2]',
     )
 
 
