@@ -10,14 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from collectors.run_writer import RunWriter
+from collectors.spark.clock import EARLIEST, LATEST, Clock
 from toolkit.trace import METRIC, field
 
 BATCH = 4096
 """Rows that are made into columns at once."""
 UNTOLD = -(1 << 62)
 """Stands for a number that the log does not tell."""
-EARLIEST, LATEST = -3600.0, 3.2e9
-"""Seconds from the start within which a time can be true."""
 
 METRICS: tuple[pa.Field, ...] = tuple(
     field(METRIC + name, kind, unit, nullable=True)
@@ -68,14 +67,14 @@ class TaskRows:
 
     Args:
         run: Where the rows go.
+        clock: Knows time 0; it must, when rows with a time are handed on.
     """
 
-    def __init__(self, run: RunWriter) -> None:
+    def __init__(self, run: RunWriter, clock: Clock) -> None:
         self._run = run
         self._report = run.completeness
         self._count = run.completeness.of("tasks")
-        self.began = 0
-        """Milliseconds since 1970 of time 0."""
+        self._clock = clock
         self._facts: list[tuple[Any, ...]] = []
         self._numbers: list[tuple[int, ...]] = []
 
@@ -151,9 +150,10 @@ class TaskRows:
     ) -> tuple[_Floats, _Floats]:
         """Return start and end; NaN where the log does not tell or contradicts itself."""
         found = []
+        began = self._clock.began or 0
         wrong = np.zeros(len(launched), dtype=bool)
         for ms in (launched, ended):
-            at = np.where(ms > 0, (ms.astype(np.float64) - self.began) / 1e3, np.nan)
+            at = np.where(ms > 0, (ms.astype(np.float64) - began) / 1e3, np.nan)
             with np.errstate(invalid="ignore"):
                 strange = (at < EARLIEST) | (at > LATEST)
             wrong |= strange

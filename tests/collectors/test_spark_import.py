@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from collectors import importing
 from collectors.importing import Settings
 from collectors.spark import event_log, redaction
-from collectors.spark.application import memory_of
 from collectors.spark.importer import SparkImporter
 from collectors.spark.places import Places, Seen
+from collectors.spark.resources import memory_of
 from collectors.streams import Limits, Source
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, CorruptError
