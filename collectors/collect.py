@@ -48,7 +48,7 @@ def collect(cfg: DictConfig) -> Report:
     from omegaconf import OmegaConf
 
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    if settings["collector"].get("path"):
+    if settings["collector"].get("path") is not None:
         return _import(cfg, settings)
     require(
         "behaviours" in settings["collector"],
@@ -67,12 +67,14 @@ def _import(cfg: DictConfig, settings: dict[str, Any]) -> Report:
         workers=settings["workers"],
         limits=Limits(bytes=int(settings["max_bytes"])),
         infer=str(settings["infer"]),
-        wait_after=float(settings["wait_after"]),
-        interval=float(settings["interval"]),
+        wait_after=settings["wait_after"],
+        interval=settings["interval"],
         address=settings["ray"]["address"],
     )
-    logs = importing.logs_of(importer, settings["collector"]["path"])
-    identity = importing.identity(importer, logs, how)
+    path = str(settings["collector"]["path"])
+    require(path.strip() != "", "collector.path is empty; name a file or folder")
+    logs = importing.logs_of(importer, path)
+    identity = importing.product_identity(importer, logs, how)
     name = cfg.trace or f"{importer.source}-{identity}"
     found = _there(store, name, identity, force=bool(cfg.force))
     if found is not None:
@@ -118,7 +120,7 @@ def _record(cfg: DictConfig, settings: dict[str, Any]) -> Report:
             "identity": identity,
             "source": trace.provenance["source"],
             "scenario": scenario.name,
-            "replayable": isinstance(scenario, Pipelines),
+            "replayable": isinstance(scenario, Pipelines) and len(trace.runs("policy")) > 0,
             "runs": len(trace.runs()),
             "artefacts": {b.policy.name: b.product.id for b in behaviours if b.product},
             "rows": {n: len(t) for n, t in trace.tables.items()},

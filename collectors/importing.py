@@ -108,7 +108,16 @@ class Settings:
     address: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("min_complete", "wait_after", "interval"):
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            require(number, f"{name} must be a number, got {value!r}")
+        require(
+            self.workers is None or (type(self.workers) is int and self.workers >= 1),
+            f"workers must be a positive whole number or null, got {self.workers!r}",
+        )
         require(0 <= self.min_complete <= 1, f"min_complete is a share, got {self.min_complete}")
+        require(self.interval > 0, f"interval is in seconds and positive, got {self.interval}")
         require(self.wait_after >= 0, f"wait_after is in seconds, got {self.wait_after}")
         if self.infer not in INFER:
             raise unknown("family to infer", self.infer, INFER)
@@ -121,22 +130,31 @@ def logs_of(importer: Importer, path: str) -> list[Log]:
         ConfigError: When there is no such file or folder, or nothing in it is such a log.
     """
     place = Path(path).expanduser()
-    require(place.exists(), f"there is no file or folder {path!r}")
-    found = importer.find(place)
+    require(place.is_file() or place.is_dir(), f"there is no file or folder {path!r}")
+    try:
+        found = importer.find(place)
+    except OSError as error:
+        raise ConfigError(f"{path!r} cannot be read: {error.strerror or error}") from error
     require(
         len(found) > 0,
         f"nothing in {path!r} looks like a log of {importer.source}",
-        hint="name the file itself, or another collector: toolkit collect +collector=<name> …",
+        hint=("name the file itself, or " if place.is_dir() else "name ")
+        + "another collector: toolkit collect +collector=<name> …",
     )
     return found
 
 
 def identity(importer: Importer, logs: Sequence[Log], settings: Settings) -> str:
     """Return a fingerprint that changes with the settings, names, sizes or times of the logs."""
-    files = [
-        (str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for g in logs for f in g.files
-    ]
-    return fingerprint(importer.source, repr(importer), files, settings.infer, settings.wait_after)
+    stats = [(file.resolve(), file.stat()) for log in logs for file in log.files]
+    files = [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    how = (settings.infer, settings.wait_after, settings.interval, settings.limits.bytes)
+    return fingerprint(importer.source, repr(importer), files, how)
+
+
+def product_identity(importer: Importer, logs: Sequence[Log], settings: Settings) -> str:
+    """Return the fingerprint of the trace, which also changes with what it is to hold at least."""
+    return fingerprint(identity(importer, logs, settings), settings.min_complete)
 
 
 def keep(
@@ -152,7 +170,7 @@ def keep(
         name,
         inputs={},
         about={
-            "identity": key,
+            "identity": product_identity(importer, logs, settings),
             "source": importer.source,
             "scenario": None,
             "replayable": False,
@@ -273,9 +291,11 @@ def _read_one(work: tuple[Importer, Log, Path, int, Settings]) -> str:
         traces.validate_files(aside, provenance)
         if settings.infer in ("placement", "allocation"):
             _infer(aside, provenance, settings)
-    except ToolkitError as error:
+    except (ToolkitError, OSError) as error:
         shutil.rmtree(aside)
-        why = {"why": error.message, "hint": error.hint}
+        why = {"why": f"it cannot be read: {error}", "hint": ""}
+        if isinstance(error, ToolkitError):
+            why = {"why": error.message, "hint": error.hint}
         write_text(folder.with_name(f"{folder.name}.refused.json"), json.dumps(why))
         return f"{log.name} (refused)"
     write_text(aside / "provenance.json", json.dumps(provenance))

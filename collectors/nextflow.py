@@ -311,6 +311,7 @@ class _Reading:
     cached: set[str] = field(default_factory=set)
     bases: set[str] = field(default_factory=set)
     why: Counter[str] = field(default_factory=Counter)
+    edges_known: bool = True
     unix: bool | None = None
     rounded: bool = False
     columns: frozenset[str] = frozenset()
@@ -516,7 +517,8 @@ class _Reading:
         if work is not None:
             kinds.append("files")
             self._edges_of_files(run, work, tasks)
-        self.report.flags["edges"] = "+".join(kinds) or "none"
+        # Where some are not known, a task without parents may wait for others all the same.
+        self.report.flags["edges"] = "+".join(kinds) if kinds and self.edges_known else "none"
         count = self.report.of("tasks")
         count.repaired += sum(row.repaired for row in self.rows)
         for reason, times in sorted(self.why.items()):
@@ -607,6 +609,7 @@ class _Reading:
         drawn, pairs = graph
         absent = [p for p in self.processes if p not in set(drawn)]
         if absent:
+            self.edges_known = False
             self.report.note(
                 f"{len(absent)} processes ran that the graph does not show, e.g. "
                 f"{quoted(absent[0])}"
@@ -623,6 +626,7 @@ class _Reading:
         found = staged(work, keys, self.bases)
         self.report.flags["work_folders"] = f"{len(found.folders)} of {len(self.rows)}"
         if len(found.folders) < len(self.rows):
+            self.edges_known = False
             self.report.note(
                 f"the work folders of {len(self.rows) - len(found.folders)} rows are not there: "
                 "edges into their tasks are unknown"

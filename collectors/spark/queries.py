@@ -45,7 +45,7 @@ class Queries:
             if root is not None:
                 span["parent"] = root["span"]
         if e.plan is not None and e.plan.node:
-            detail["plan"] = e.plan.node[:200]
+            detail["plan"] = redaction.short(e.plan.node, 200)
         span["detail"] = detail
         self._executions[e.execution] = span
 

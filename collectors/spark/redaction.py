@@ -9,7 +9,8 @@ from functools import lru_cache
 HIDDEN = "(redacted)"
 
 _WORDS = (
-    r"secret|passw(?:or)?d|passphrase|\bpwd|[._-]pwd|(?<!by)pass\b|token|credential|private[._-]?key"
+    r"secret|pass[._-]?w(?:or)?d|pass[._-]?code|passphrase|\bpwd|[._-]pwd|(?<![a-z])pw(?![a-z])"
+    r"|webhook|(?<![a-z])(?:hmac|pin|salt|myauth)(?![a-z])|(?<!by)pass\b|token|credential|private[._-]?key"
     r"|(?:access|account|api|auth|encryption|shared|master|storage|signing|sas|ssl|client)"
     r"[._-]?key(?:[._-]?id)?\b"
     r"|authorization|signature|jaas|cookie|session[._-]?id|keytab|principal|bearer"
@@ -23,7 +24,10 @@ _SAFE = re.compile(
     r"(?i)(?:enabled|required|timeout|interval|ttl|length|bits|algorithm|provider|type|class"
     r"|renewal[._-]?ratio|max[._-]?size|serializer|factory|impl|count|ratio|pattern|mode)$"
 )
-"""Names of properties that speak of secrets without being one."""
+"""Names of properties that speak of secrets without being one, where the value is plain."""
+
+_PLAIN = re.compile(r"\d+(?:\.\d+)?\s?[a-zA-Z%]{0,12}|(?:[a-zA-Z_]\w*[.$])+[A-Z]\w*|[A-Z-]{2,24}")
+"""Values that such names have: numbers, durations, classes, words in capitals."""
 
 _HARMLESS = frozenset({"", "true", "false", "none", "null"})
 
@@ -31,18 +35,26 @@ _INSIDE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*-----|$)", re.S), HIDDEN),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w+/=.~-]{8,}"), rf"\1 {HIDDEN}"),
     # scheme://user:password@host
-    (re.compile(r"(?i)([a-z][a-z0-9+.-]{1,30}://)[^\s/@'\"]{1,400}@"), rf"\1{HIDDEN}@"),
+    (
+        re.compile(r"(?i)([a-z][a-z0-9+.-]{1,30}://)[^\s/@'\"]{1,400}@(?:[^\s/@'\"]{1,200}@)?"),
+        rf"\1{HIDDEN}@",
+    ),
     # jdbc:oracle:thin:user/password@host
     (re.compile(r"(?i)(jdbc:oracle:\w+:)[^\s@]{1,200}@"), rf"\1{HIDDEN}@"),
     # name=value, -Dname=value, name: value, "name": "value", option("name", "value")
     (
         re.compile(
             rf"(?i)((?:(?:{_WORDS})[\w.-]{{0,200}}|\b(?:user(?:[._-]?name)?|uid|sig|key)\b)"
-            r"[\"']?\s{0,3}(?:=>|[=:]|,(?=\s{0,3}[\"'])|\s(?=[\"']))\s{0,3})"
-            r"(\"[^\"]*\"|'[^']*'|[^\s;&,\"')}\]]+)"
+            r"\\{0,3}[\"']?\s{0,3}(?:=>|[=:]|%3[Dd]|,(?=\s{0,3}[\"'])|\s(?=[\"']))\s{0,3})"
+            r"(\\{1,3}\"[^\"\\]*\\{1,3}\"|\"[^\"]*\"|'[^']*'|[^\s;&,\"')}\]]+)"
         ),
         rf"\1{HIDDEN}",
     ),
+    # curl -u user:password
+    (re.compile(r"(\s-u\s{0,3})[^\s:]{1,100}:\S+"), rf"\1{HIDDEN}"),
+    # thin:user/password@host
+    (re.compile(r"(?i)(\bthin:)[^\s@/]{1,100}/[^\s@]{1,200}@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(?i)(https://hooks\.[^\s/]{1,100}/)\S+"), rf"\1{HIDDEN}"),
     # --password value
     (
         re.compile(
@@ -118,7 +130,8 @@ def properties(told: Mapping[str, str], most: int = 2000, length: int = 1000) ->
     kept: dict[str, str] = {}
     for key in sorted(told)[:most]:
         name, value = key[:200], told[key][: 4 * length]
-        if _KEY.search(name) and not _SAFE.search(name) and value.lower() not in _HARMLESS:
+        harmless = value.lower() in _HARMLESS or (_SAFE.search(name) and _PLAIN.fullmatch(value))
+        if _KEY.search(name) and not harmless:
             kept[text(name)] = HIDDEN
         else:
             kept[text(name)] = text(value)[:length]

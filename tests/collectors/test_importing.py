@@ -174,3 +174,33 @@ def test_placements_are_inferred_only_where_starts_and_nodes_are_told(tmp_path, 
 def test_a_family_that_is_not_known_is_refused_with_the_known_ones():
     with pytest.raises(NotFoundError, match="did you mean 'placement'"):
         replace(SETTINGS, infer="placements")
+
+
+def test_what_a_trace_is_to_hold_at_least_is_part_of_what_it_is(tmp_path, logs):
+    importer = Lines()
+    found = importing.logs_of(importer, str(logs))
+    lenient = replace(SETTINGS, min_complete=0.2)
+    assert importing.identity(importer, found, lenient) == importing.identity(
+        importer, found, SETTINGS
+    )
+    one, other = (importing.product_identity(importer, found, s) for s in (SETTINGS, lenient))
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"min_complete": "abc"}, "min_complete must be a number, got 'abc'"),
+        ({"interval": -3.0}, "interval is in seconds and positive"),
+        ({"workers": 0}, "workers must be a positive whole number"),
+        ({"workers": "x"}, "workers must be a positive whole number"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        replace(SETTINGS, **changes)
+
+
+def test_what_is_no_file_or_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no file or folder"):
+        importing.logs_of(Lines(), "/dev/null")

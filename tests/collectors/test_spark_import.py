@@ -1022,3 +1022,30 @@ def test_a_log_that_contradicts_itself_is_still_a_valid_trace(sample, tmp_path):
         for name, number in kept.items():
             told = report(trace)["tables"].get(name, {"seen": 0, "dropped": 0})
             assert number == told["seen"] - told["dropped"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "-Ddb.pw=S3CR",
+        'password\\":\\"S3CR\\"',
+        "x?password%3DS3CR",
+        "curl -u bob:S3CR http://h",
+        "https://hooks.example.com/services/S3CR",
+        "oracle:thin:scott/S3CR@h",
+        "mongodb+srv://u:p@S3CR@h",
+        "pass_word=S3CR",
+        "my.passcode: S3CR",
+    ],
+)
+def test_what_looks_like_a_secret_inside_a_text_is_hidden(told):
+    assert "S3CR" not in redaction.text(told)
+
+
+@pytest.mark.parametrize(
+    "name", ["spark.credential.provider", "spark.secretType", "spark.apitoken.timeout"]
+)
+def test_a_name_that_speaks_of_secrets_shows_only_plain_values(name):
+    assert redaction.properties({name: "s3cr-Value!x"}) == {name: redaction.HIDDEN}
+    assert redaction.properties({name: "30s"}) == {name: "30s"}
+    assert redaction.properties({name: "org.x.Provider"}) == {name: "org.x.Provider"}

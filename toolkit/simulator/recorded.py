@@ -43,7 +43,7 @@ def scenario_of(trace: Trace) -> Pipelines:
         ConfigError: When it was not recorded under a stream of pipelines.
     """
     told = trace.provenance["scenario"]
-    if told is None or "profiles" not in told:
+    if told is None or "profiles" not in told or not trace.runs("policy"):
         raise ConfigError(
             f"the trace comes from {trace.provenance['source']} and names no scenario of pipelines "
             "that could be replayed",
