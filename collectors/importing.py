@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from toolkit import trace as traces
 from toolkit.errors import ConfigError, CorruptError, ToolkitError, require, unknown
 from toolkit.inferred import allocation, configuration, placement
 from toolkit.inferred.rows import Inferred
-from toolkit.progress import progress
+from toolkit.progress import progress, say
 from toolkit.store import Product, Store, fingerprint, write_text
 
 
@@ -131,6 +132,10 @@ def logs_of(importer: Importer, path: str) -> list[Log]:
     """
     place = Path(path).expanduser()
     require(place.is_file() or place.is_dir(), f"there is no file or folder {path!r}")
+    closed = [f for f in (place, *place.rglob("*")) if not os.access(f, os.R_OK)]
+    require(place not in closed, f"{path!r} cannot be read: permission denied")
+    if closed:
+        say(f"{len(closed)} files or folders cannot be read and are left out, e.g. {closed[0]}")
     try:
         found = importer.find(place)
     except OSError as error:
@@ -162,8 +167,15 @@ def keep(
 ) -> Product:
     """Read logs into a trace of the store; see :func:`load`."""
     key = identity(importer, logs, settings)
-    parts = store.partial("traces", f"{name}.runs-{key}")
-    provenance = load(importer, logs, settings, parts, store.partial("traces", name))
+    parts, folder = store.partial("traces", f"{name}.runs-{key}"), store.partial("traces", name)
+    try:
+        provenance = load(importer, logs, settings, parts, folder)
+    except ToolkitError:
+        if not any(parts.glob("run-*/provenance.json")):
+            shutil.rmtree(parts)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
     runs = provenance["runs"]
     product = store.commit(
         "traces",
@@ -223,6 +235,8 @@ def load(
             told.append(one)
         else:
             refused.append({"log": log.name, **why})
+    if refused and len(logs) > 1:
+        say(f"{len(refused)} of {len(logs)} logs refused, e.g. {refused[0]['log']}")
     if not told:
         first = refused[0]
         raise CorruptError(f"{first['log']}: {first['why']}", hint=first["hint"])

@@ -37,7 +37,10 @@ def listing(cfg: DictConfig) -> Report:
             products[name] = [_product(product) for product in store.list(name)]
     text = [_section(name, [(c["name"], c["summary"]) for c in groups[name]]) for name in groups]
     for kind, found in products.items():
-        rows = [(p["id"], f"{p['created'][:19]}  {size(p['bytes']):>9}") for p in found]
+        rows = [
+            (p["id"], f"{p['created'][:19]}  {size(p['bytes']):>9}  {_origin(p)}".rstrip())
+            for p in found
+        ]
         text.append(_section(kind, rows or [("none yet", "")]))
     if products:
         text.append(f"products lie in {store.root}")
@@ -78,7 +81,21 @@ def _product(product: Product) -> dict[str, Any]:
         "created": str(manifest.get("created", "")),
         "bytes": int(manifest.get("bytes", 0)),
         "path": str(product.path),
+        "about": {
+            key: value
+            for key, value in dict(manifest.get("about", {})).items()
+            if key in ("source", "scenario", "runs", "replayable")
+        },
     }
+
+
+def _origin(product: dict[str, Any]) -> str:
+    """Return what a trace comes from, and whether it can only be looked at."""
+    about = product["about"]
+    words = [str(about[key]) for key in ("source", "scenario") if about.get(key)]
+    if about.get("replayable") is False:
+        words.append("(no pipelines to replay)")
+    return " ".join(words)
 
 
 def _section(title: str, rows: list[tuple[str, str]]) -> str:

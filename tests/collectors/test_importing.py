@@ -12,6 +12,7 @@ from collectors.importing import Log, Settings, Told
 from collectors.streams import Limits, Source
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, CorruptError, NotFoundError
+from toolkit.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,3 +205,15 @@ def test_settings_that_make_no_sense_are_refused(changes, said):
 def test_what_is_no_file_or_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no file or folder"):
         importing.logs_of(Lines(), "/dev/null")
+
+
+def test_how_many_were_refused_is_said_and_nothing_is_left_behind(tmp_path, logs, capsys):
+    store = Store(tmp_path / "store")
+    (logs / "b.lines").write_text("\n")
+    found = importing.logs_of(Lines(), str(logs))
+    product = importing.keep(Lines(), found, SETTINGS, store, "some")
+    assert "1 of 2 logs refused, e.g. b.lines" in capsys.readouterr().err
+    assert product.manifest["about"]["rows"]["tasks"] == 2
+    with pytest.raises(CorruptError):
+        importing.keep(Lines(), [log for log in found if "b" in log.name], SETTINGS, store, "none")
+    assert [p.name for p in (tmp_path / "store" / "traces").iterdir()] == ["some"]
