@@ -48,7 +48,7 @@ $(READY): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv --clear $(VENV); }
 	@echo "==> setup: installing the toolkit and its dependencies (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[ray,spark,gpu,optimum,dev]'
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[ray,spark,gpu,optimum,minari,dev]'
 	@touch $@
 
 quickstart: $(READY) ## record, learn, compare: the whole way once (SIZE=tiny for a first look)

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from collectors import fanout
 from collectors.completeness import lines
 from collectors.run_writer import RunWriter
 from collectors.streams import Limits
+from toolkit import fanout
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, CorruptError, ToolkitError, require, unknown
 from toolkit.inferred import allocation, configuration, placement
@@ -323,7 +323,7 @@ def _infer(folder: Path, provenance: dict[str, Any], settings: Settings) -> None
     """Add the decisions that a log implies to its run, or say why there are none."""
     if _recorded(provenance):
         return
-    known = provenance["completeness"]["flags"].get("edges") != "none"
+    known = _edges_known(provenance)
     tables = _tables(folder)
     try:
         if settings.infer == "placement":
@@ -360,6 +360,11 @@ def _infer_configurations(
         _add(folder, one, settings, decided)
 
 
+def _edges_known(provenance: Mapping[str, Any]) -> bool:
+    """Return whether a log tells what its tasks wait for."""
+    return bool(provenance["completeness"]["flags"].get("edges") != "none")
+
+
 def _recorded(provenance: Mapping[str, Any]) -> bool:
     """Return whether a run has decisions already."""
     return bool(provenance["runs"][0]["rows"]["decisions"])
@@ -383,6 +388,9 @@ def _add(folder: Path, provenance: dict[str, Any], settings: Settings, found: In
         "waits": found.waits,
         "invalid": found.invalid,
         "left_out": dict(found.left_out),
+        "wait_after": settings.wait_after,
+        "interval": settings.interval,
+        "edges_known": _edges_known(provenance),
         **found.options,
     }
     traces.validate_files(folder, provenance)

@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from tests.planning import dags
-from tests.recordings import record
+from tests.recordings import record, transitions
 from tests.workloads import Fixed, Luck, ask, before, estimates, scenario
 from toolkit.cluster import Cluster, Node
 from toolkit.data.buffer import FlatBuffer
-from toolkit.data.reconstruct import reconstruct
-from toolkit.data.transitions import pad
 from toolkit.envs.vector import BatchedEnv
 from toolkit.features.observe import sizes_of
 from toolkit.features.placement import FINISH_IN, RANK, WAIT
@@ -211,7 +208,7 @@ def scaling() -> None:
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    data = pad(pa.concat_tables([p.table for p in reconstruct(record([Static()] * 12))]))
+    data = transitions(record([Static()] * 12))
     buffer = FlatBuffer(data, discount_seconds=3.0, seed=0)
     settings = CQL(
         n_steps=200, batch_size=256, learning_rate=1e-3, alpha=0.01, n_critics=5,
@@ -246,7 +243,7 @@ def main() -> None:
     of = scenario()
     workload = of.plan(0, estimates=estimates(of))
     with tempfile.TemporaryDirectory() as folder:
-        learned.save(networks[-1], {**data.described, "lineage": {}}, Path(folder))
+        learned.save(networks[-1], {**data.described.to_dict(), "lineage": {}}, Path(folder))
         policy = learned.load(Path(folder), "cql")
 
     def answers() -> int:

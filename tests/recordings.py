@@ -1,9 +1,14 @@
 """A small trace as a recorder would write it, made in the simulator in a second."""
 
 import numpy as np
+import pyarrow as pa
 
 from tests.workloads import Luck, estimates, scenario
 from toolkit import trace as traces
+from toolkit.data.padding import from_table
+from toolkit.data.reconstruct import replays
+from toolkit.data.rows import rows_of
+from toolkit.data.transitions import Description, table
 from toolkit.live import chooser, rollout
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
@@ -136,3 +141,23 @@ def _run(of, workload, policy, run, model, rows, horizon):
 
 def _known(value):
     return None if np.isnan(value) else float(value)
+
+
+def rows(trace):
+    """Return the decisions of a trace as one table, with what its columns mean."""
+    runs = list(replays(trace))
+    described = Description.of(runs[0].workload, runs[0].weights)
+    found = [
+        rows_of(r.episode, r.workload, described, closing=r.closing, run=r.run, invalid=r.invalid)
+        for r in runs
+    ]
+    parts = [
+        table(described, {**r.columns, "episode": np.full(len(r.slots), i)}, r.slots)
+        for i, r in enumerate(found)
+    ]
+    return pa.concat_tables(parts), described
+
+
+def transitions(trace):
+    """Return the decisions of a trace as padded arrays."""
+    return from_table(*rows(trace))

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import ConfigError, ToolkitError, unknown
-from toolkit.invocation import Invocation, formats, read, with_plus_signs
+from toolkit.invocation import Invocation, formats, members, read, with_plus_signs
 from toolkit.report import Report, to_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "collect": ("collectors.collect:collect", "record what an engine or a simulation does"),
     "calibrate": ("toolkit.simulator.calibrate:calibrate", "fit the simulator to traces"),
-    "build": ("toolkit.data.build:build", "turn traces into a dataset of decisions"),
+    "dataset build": ("toolkit.data.build:build", "make a dataset: a benchmark, or of a trace"),
+    "dataset list": ("toolkit.data.show:listing", "show the datasets there are, here or to build"),
+    "dataset show": ("toolkit.data.show:show", "show what a dataset is and how good one may be"),
+    "dataset verify": ("toolkit.data.verify:verify", "check every byte and row of a dataset"),
+    "dataset diff": ("toolkit.data.diff:diff", "say in what two datasets differ"),
+    "dataset export": ("toolkit.data.export:export", "write a dataset for another library"),
     "train": ("toolkit.learning.train:train", "learn a policy from a dataset"),
     "evaluate": ("evaluations.evaluate:evaluate", "judge policies on a suite of scenarios"),
     "leaderboard": ("leaderboard.leaderboard:leaderboard", "compare what was evaluated"),
@@ -91,6 +96,12 @@ def _dispatch(words: list[str], output: _Output) -> int:
         from toolkit.completion import complete
 
         output.show(complete(words[1:], COMMANDS))
+        return 0
+    if members(words[0], COMMANDS) and [*words[1:], "--help"][0] in ("-h", "--help"):
+        from toolkit.manual import group_help
+
+        lines = {name: line for name, (_, line) in COMMANDS.items()}
+        output.show(group_help(words[0], lines))
         return 0
     invocation = read(words, COMMANDS)
     if "--help" in invocation.options:
@@ -250,7 +261,7 @@ def _with_hydra(invocation: Invocation, call: Callable[[DictConfig], None]) -> N
 
 
 def _hydra_settings(invocation: Invocation, scratch: str) -> Iterator[str]:
-    yield f"hydra.job.name={invocation.command}"
+    yield f"hydra.job.name={invocation.primary}"
     yield "hydra.run.dir=."
     yield "hydra.output_subdir=null"
     yield f"hydra.sweep.dir='{scratch}'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from toolkit.errors import ToolkitError, unknown
-from toolkit.invocation import OPTIONS, Invocation, formats, read
+from toolkit.invocation import OPTIONS, Invocation, formats, members, read
 
 _BASH = r"""# toolkit completion for bash; put this into ~/.bashrc:
 #   source <(toolkit completion bash)
@@ -94,16 +94,23 @@ def suggest(words: Sequence[str], commands: Iterable[str]) -> list[str]:
     """
     *before, current = words or [""]
     if not before:
-        offers: Iterable[str] = [*commands, "--help", "--version"]
+        offers: Iterable[str] = [*(c.partition(" ")[0] for c in commands), "--help", "--version"]
     elif before[0] == "completion":
         offers = SCRIPTS
-    elif before[0] not in commands or before[-1] in ("--config-dir", "--config-path"):
+    elif len(before) == 1 and members(before[0], commands):
+        offers = members(before[0], commands)
+    elif _lost(before, commands) or before[-1] in ("--config-dir", "--config-path"):
         offers = ()
     elif current.startswith("-"):
         offers = OPTIONS
     else:
         offers = _overrides(before, current, commands)
     return sorted({offer for offer in offers if offer.startswith(current)})
+
+
+def _lost(before: Sequence[str], commands: Iterable[str]) -> bool:
+    """Return whether the words begin with no command."""
+    return " ".join(before[: 2 if members(before[0], commands) else 1]) not in commands
 
 
 def _overrides(before: Sequence[str], current: str, commands: Iterable[str]) -> Iterator[str]:

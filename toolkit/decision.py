@@ -18,12 +18,13 @@ from toolkit.simulator.state import (
     ASK_PROFILE,
     ASK_TASK,
     BATCH,
+    CLOSED,
     PICKED,
     POSITION,
     STAGE,
     State,
 )
-from toolkit.workload import Indices, Mask, Vector
+from toolkit.workload import PLACEMENT, Indices, Mask, Vector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,23 @@ def decide(scene: Scene) -> Decision:
         subject=subject,
         scene=scene,
     )
+
+
+def last_seen(scene: Scene) -> Decision | None:
+    """Return what would be asked where an episode was cut, though no choice is due.
+
+    None for a configuration that is cut while a batch is served: nobody knows the next one yet.
+    """
+    cursor = scene.state.cursor
+    if int(cursor[STAGE]) != CLOSED:
+        return decide(scene)
+    if scene.workload.family != PLACEMENT:
+        return None
+    cursor[STAGE] = ASK_TASK
+    try:
+        return decide(scene)
+    finally:
+        cursor[STAGE] = CLOSED
 
 
 def asked(scene: Scene) -> tuple[str, int]:

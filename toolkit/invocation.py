@@ -55,7 +55,8 @@ class Invocation:
     @property
     def primary(self) -> str:
         """Name of the YAML that the configuration starts from."""
-        return self.options.get("--config-name", self.command).removesuffix(".yaml")
+        own = self.command.replace(" ", "_")
+        return self.options.get("--config-name", own).removesuffix(".yaml")
 
     @property
     def sweeps(self) -> bool:
@@ -104,9 +105,7 @@ def read(words: Sequence[str], commands: Iterable[str]) -> Invocation:
         NotFoundError: When the command or an option does not exist.
         ConfigError: When an option lacks its value.
     """
-    command, *rest = words
-    if command not in commands:
-        raise unknown("command", command, commands, hint="toolkit --help")
+    command, rest = command_of(words, commands)
     hint = f"toolkit {command} --help"
     options: dict[str, str] = {}
     overrides: list[str] = []
@@ -133,6 +132,30 @@ def read(words: Sequence[str], commands: Iterable[str]) -> Invocation:
     require(len(modes) < 2, f"{' and '.join(modes)} cannot be used together", hint=hint)
     require("--resolve" not in options or "--cfg" in options, "--resolve needs --cfg", hint=hint)
     return Invocation(command=command, options=options, overrides=tuple(overrides))
+
+
+def command_of(words: Sequence[str], commands: Iterable[str]) -> tuple[str, list[str]]:
+    """Return the command, of one word or two, and the words after it.
+
+    Raises:
+        NotFoundError: When there is no such command.
+    """
+    known = list(commands)
+    command, *rest = words
+    seconds = members(command, known)
+    if seconds:
+        second = rest[0] if rest else ""
+        if second not in seconds:
+            raise unknown(f"command {command}", second, seconds, hint=f"toolkit {command} --help")
+        return f"{command} {second}", rest[1:]
+    if command not in known:
+        raise unknown("command", command, known, hint="toolkit --help")
+    return command, rest
+
+
+def members(first: str, commands: Iterable[str]) -> list[str]:
+    """Return the second words of the commands of two words that begin with ``first``."""
+    return [c.partition(" ")[2] for c in commands if c.startswith(f"{first} ")]
 
 
 def with_plus_signs(invocation: Invocation) -> list[str]:

@@ -43,6 +43,18 @@ def overview(commands: Mapping[str, str]) -> str:
     return _OVERVIEW.format(commands=table(commands.items())).rstrip()
 
 
+def group_help(first: str, commands: Mapping[str, str]) -> str:
+    """Return the text of ``toolkit <first> --help``, for commands of two words.
+
+    Args:
+        first: Their first word.
+        commands: Name and one line about each command.
+    """
+    own = {name: line for name, line in commands.items() if name.startswith(f"{first} ")}
+    head = f"toolkit {first} <command> [setting=value ...]"
+    return f"{head}\n\n{table(own.items())}\n\ntoolkit {first} <command> --help    more about one"
+
+
 def command_help(invocation: Invocation, target: str) -> str:
     """Return the text of ``toolkit <command> --help``.
 

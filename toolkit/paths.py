@@ -27,3 +27,15 @@ def data_root() -> Path:
     if (_CHECKOUT / "conf" / "train.yaml").is_file():
         return _CHECKOUT / "datasets" / "store"
     return Path.home() / ".toolkit" / "datasets"
+
+
+def samples_dir() -> Path | None:
+    """Return the folder of the small datasets that come with a checkout; a wheel has none."""
+    folder = _CHECKOUT / "datasets" / "samples"
+    return folder if folder.is_dir() else None
+
+
+def cards_dir() -> Path | None:
+    """Return the folder of the cards of the benchmark datasets; a wheel has none."""
+    folder = _CHECKOUT / "datasets" / "cards"
+    return folder if folder.is_dir() else None

@@ -7,12 +7,15 @@ that no listing shows; an interrupted step finds its partial work there and goes
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,16 +24,20 @@ from typing import Any
 from toolkit import __version__
 from toolkit.errors import ConfigError, CorruptError, NotFoundError, SchemaError, unknown
 from toolkit.paths import data_root
+from toolkit.progress import say
 
 KINDS = ("traces", "calibrations", "datasets", "policies")
 SCHEMA = 1
 """Version of the manifest; one number for the layout of all products."""
 
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\Z")
+_WORD = r"[a-z0-9][a-z0-9._-]{0,99}"
+_ID = re.compile(rf"{_WORD}\Z")
+_NESTED = re.compile(rf"{_WORD}(/{_WORD})?\Z")
+"""Ids of datasets: ``family/workload-tier-vN``."""
 _MAKE = {
     "traces": "toolkit collect",
     "calibrations": "toolkit calibrate",
-    "datasets": "toolkit build",
+    "datasets": "toolkit dataset build",
     "policies": "toolkit train +algo=cql",
 }
 
@@ -54,8 +61,13 @@ class Product:
     @property
     def digest(self) -> str:
         """SHA-256 over the names and digests of all files."""
-        lines = [f"{n} {f['sha256']}" for n, f in sorted(self.manifest["files"].items())]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return digest_of(self.manifest)
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over the names and digests of all files of a manifest."""
+    lines = [f"{n} {f['sha256']}" for n, f in sorted(manifest["files"].items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def fingerprint(*values: Any) -> str:
@@ -78,10 +90,10 @@ class Store:
         """Return the finished products of a kind, the newest last."""
         folder = self.root / kind
         found = []
-        if folder.is_dir():
-            for path in sorted(folder.iterdir()):
-                if _ID.match(path.name) and (path / "manifest.json").is_file():
-                    found.append(self._read(kind, path))
+        for manifest in [*folder.glob("*/manifest.json"), *folder.glob("*/*/manifest.json")]:
+            path = manifest.parent
+            if _legal(kind, path.relative_to(folder).as_posix()):
+                found.append(self._read(kind, path))
         return sorted(found, key=lambda p: (str(p.manifest.get("created", "")), p.id))
 
     def exists(self, kind: str, name: str) -> bool:
@@ -127,21 +139,40 @@ class Store:
     def partial(self, kind: str, name: str) -> Path:
         """Return the hidden folder in which a product is being made; it may hold earlier work."""
         path = self._path(kind, name)
-        aside = path.with_name(f".{name}.partial")
+        aside = path.with_name(f".{path.name}.partial")
         aside.mkdir(parents=True, exist_ok=True)
         return aside
+
+    @contextmanager
+    def alone(self, kind: str, name: str) -> Iterator[None]:
+        """Wait until no other process makes or changes a product, and keep others waiting."""
+        path = self._path(kind, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(f".{path.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process is at work on {name}; waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def discard(self, kind: str, name: str) -> None:
         """Remove a product and its partial work, if there are any."""
         path = self._path(kind, name)
-        for folder in (path, path.with_name(f".{name}.partial")):
+        for folder in (path, path.with_name(f".{path.name}.partial")):
             if folder.is_dir():
-                doomed = folder.with_name(f".{name}.{os.getpid()}.removed")
+                doomed = folder.with_name(f".{path.name}.{os.getpid()}.removed")
                 folder.rename(doomed)
                 shutil.rmtree(doomed)
 
     def commit(
-        self, kind: str, name: str, *, inputs: Mapping[str, str], about: Mapping[str, Any]
+        self,
+        kind: str,
+        name: str,
+        *,
+        inputs: Mapping[str, str],
+        about: Mapping[str, Any],
+        views: Sequence[str] = (),
     ) -> Product:
         """Turn the partial folder into a finished product.
 
@@ -150,13 +181,57 @@ class Store:
             name: Its id.
             inputs: Ids of the products it was made from, by kind.
             about: What else the manifest should say; JSON-able.
+            views: Files that only show what others say; the manifest does not name them.
         """
         aside = self.partial(kind, name)
-        files: dict[str, dict[str, Any]] = {
-            str(f.relative_to(aside)): {"bytes": f.stat().st_size, "sha256": sha256(f)}
+        files = [
+            str(f.relative_to(aside))
             for f in sorted(aside.rglob("*"))
-            if f.is_file() and f.name != "manifest.json"
-        }
+            if f.is_file() and f.name not in ("manifest.json", *views)
+        ]
+        manifest = self._manifest(kind, name, aside, files, inputs, about)
+        path = self._path(kind, name)
+        if not path.exists():
+            os.replace(aside, path)
+        elif exchange(aside, path):
+            shutil.rmtree(aside)
+        else:
+            shutil.rmtree(path)
+            os.replace(aside, path)
+        return Product(kind=kind, id=name, path=path, manifest=manifest)
+
+    def revise(self, product: Product, files: Sequence[str], about: Mapping[str, Any]) -> Product:
+        """Let a product consist of other files: those it keeps and new ones, written before.
+
+        No file is ever changed: who still reads by the former manifest finds all that it names.
+        To be called by who is :meth:`alone` with the product.
+
+        Args:
+            product: As it is now.
+            files: Names of the files that it is to have.
+            about: What the manifest is to say.
+        """
+        manifest = self._manifest(
+            product.kind, product.id, product.path, files, product.manifest["inputs"], about,
+            product.manifest["files"],
+        )  # fmt: skip
+        return Product(kind=product.kind, id=product.id, path=product.path, manifest=manifest)
+
+    def _manifest(
+        self,
+        kind: str,
+        name: str,
+        folder: Path,
+        files: Sequence[str],
+        inputs: Mapping[str, str],
+        about: Mapping[str, Any],
+        known: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> dict[str, Any]:
+        found = {f: dict(known[f]) for f in files if known and f in known}
+        for f in files:
+            if f not in found:
+                file = folder / f
+                found[f] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
         manifest = {
             "kind": kind,
             "id": name,
@@ -165,15 +240,11 @@ class Store:
             "created": datetime.now(UTC).isoformat(timespec="microseconds"),
             "inputs": dict(inputs),
             "about": dict(about),
-            "bytes": sum(int(f["bytes"]) for f in files.values()),
-            "files": files,
+            "bytes": sum(int(f["bytes"]) for f in found.values()),
+            "files": dict(sorted(found.items())),
         }
-        write_text(aside / "manifest.json", json.dumps(manifest, indent=1))
-        path = self._path(kind, name)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(aside, path)
-        return Product(kind=kind, id=name, path=path, manifest=manifest)
+        write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
+        return manifest
 
     def verify(self, product: Product) -> None:
         """Read every file again and compare it with the manifest.
@@ -195,7 +266,7 @@ class Store:
     def _path(self, kind: str, name: str) -> Path:
         if kind not in KINDS:
             raise unknown("kind of product", kind, KINDS)
-        if not _ID.match(name):
+        if not _legal(kind, name):
             raise ConfigError(
                 f"{name[:80]!r} cannot be an id: use lower-case letters, digits, '.', '_', '-'"
             )
@@ -211,7 +282,8 @@ class Store:
                 f"{path / 'manifest.json'} cannot be read",
                 hint=f"remove the folder and make it again: {_MAKE[kind]}",
             ) from error
-        return Product(kind=kind, id=path.name, path=path, manifest=manifest)
+        name = path.relative_to(self.root / kind).as_posix()
+        return Product(kind=kind, id=name, path=path, manifest=manifest)
 
     def _checked(self, product: Product) -> Product:
         schema = product.manifest.get("schema")
@@ -222,6 +294,20 @@ class Store:
                 hint=_again(product),
             )
         return product
+
+
+def _legal(kind: str, name: str) -> bool:
+    return bool((_NESTED if kind == "datasets" else _ID).match(name))
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, so that no reader ever finds neither; False where not known."""
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchanged = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(swap(here, os.fsencode(one), here, os.fsencode(other), exchanged) == 0)
 
 
 def _again(product: Product) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import platform
@@ -24,6 +23,7 @@ from toolkit.errors import ConfigError, EngineError, ToolkitError, require
 from toolkit.live import chooser, rollout
 from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say
+from toolkit.scenarios.described import described
 from toolkit.scenarios.scenario import Scenario
 from toolkit.scenarios.torch_dags import Measured, measured
 from toolkit.scenarios.workflows import Workflows
@@ -246,21 +246,3 @@ def _provenance(
         "seed": seed,
         "completeness": None,
     }
-
-
-def described(value: Any) -> Any:
-    """Return a scenario as plain values, with the type of each part; what is endless left out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = type(value)
-        fields = {f.name: described(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {
-            "_target_": f"{kind.__module__}.{kind.__qualname__}",
-            **{k: v for k, v in fields.items() if v is not None},
-        }
-    if isinstance(value, Mapping):
-        return {str(k): described(v) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [described(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

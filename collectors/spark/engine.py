@@ -106,6 +106,7 @@ class Ran:
         started: s since the run began.
         finished: Likewise.
         done: Whether it did what it was to do.
+        attempt: Which of those of the task, in the order of the log.
     """
 
     task: int
@@ -113,6 +114,7 @@ class Ran:
     started: float
     finished: float
     done: bool
+    attempt: int = 0
 
 
 class BatchEngine:
@@ -123,6 +125,8 @@ class BatchEngine:
         self.samples: list[dict[str, Any]] = []
         self.seen: dict[tuple[str, int], float] = {}
         """When the state was shown the arrival of a job or the end of a task, s."""
+        self.tried: dict[tuple[str, int, int], float] = {}
+        """When it was shown the start and the end of each attempt of a task, s."""
         self.origin = 0.0
 
     def prepare(self, workload: BatchWorkload) -> None:
@@ -134,7 +138,7 @@ class BatchEngine:
         if not isinstance(workload, BatchWorkload):
             raise EngineError("this engine runs batches, and the workload is another")
         self.workload = workload
-        self.batches, self.samples, self.seen = [], [], {}
+        self.batches, self.samples, self.seen, self.tried = [], [], {}, {}
         self._next_job = 0
         self._chosen: Batch | None = None
         self._scene = Scene(workload=workload, state=initial(workload), world=unknown())
@@ -242,12 +246,15 @@ class BatchEngine:
     def _begin(self, ran: Ran) -> None:
         if self.state.status[ran.task] == WAITING:
             occupy(self._s, ran.task, ran.slot)
-            self.seen["started", ran.task] = self._event(STARTED, ran.task, ran.started)
+            shown = self._event(STARTED, ran.task, ran.started)
+            self.seen["started", ran.task] = shown
+            self.tried["started", ran.task, ran.attempt] = shown
 
     def _end(self, ran: Ran, seen: float) -> None:
         if self.state.status[ran.task] == RUNNING and self.state.node[ran.task] == ran.slot:
             kind = FINISHED if ran.done else KILLED
             shown = self._event(kind, ran.task, ran.finished, seen)
+            self.tried["finished", ran.task, ran.attempt] = shown
             if ran.done:
                 self.seen["finished", ran.task] = shown
 
@@ -276,6 +283,23 @@ def readings() -> dict[str, float]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seated:
+    """An executor that came into a slot.
+
+    Args:
+        executor: Spark's name of it.
+        slot: Which.
+        at: When, s since the run began.
+        shown: When the state was shown it; None where it took the place of one that died.
+    """
+
+    executor: str
+    slot: int
+    at: float
+    shown: float | None
+
+
 class SparkEngine(BatchEngine):
     """A live engine: one episode of batches in one SparkContext.
 
@@ -294,6 +318,8 @@ class SparkEngine(BatchEngine):
         self._stages, self._size = tuple(stages), size
         self.slot_of: dict[str, int] = {}
         """The slot that each executor had last."""
+        self.seated: list[Seated] = []
+        """Every executor that came into a slot, in that order."""
         self.stages_of: dict[int, list[int]] = {}
         """Spark's ids of the stages of each batch, in the order of the pipeline."""
         self.probes: dict[tuple[int, int, int], video.Probe] = {}
@@ -305,7 +331,7 @@ class SparkEngine(BatchEngine):
         """Stop every executor and load compiled code, before the clock starts."""
         super().prepare(workload)
         self._fleet.clear()
-        self.slot_of, self._slots, self._used = {}, [], set()
+        self.slot_of, self.seated, self._slots, self._used = {}, [], [], set()
         self.stages_of, self.probes = {}, {}
 
     @property
@@ -385,7 +411,8 @@ class SparkEngine(BatchEngine):
             self.slot_of[one.id] = m
             at = min(one.added - self.origin, self.now())
             self._arrive(self.now())
-            self._event(RETURNED, m, at, self.now())
+            shown = self._event(RETURNED, m, at, self.now())
+            self.seated.append(Seated(executor=one.id, slot=m, at=at, shown=shown))
 
         change = self._fleet.change(self.shape(batch.key), batch.granted, first, see)
         there = {e.id for e in change.executors}
@@ -395,6 +422,8 @@ class SparkEngine(BatchEngine):
                 heir = next((x.id for x in change.executors if x.id not in self.slot_of), None)
                 if heir is not None:
                     self.slot_of[heir] = m
+                    now = self.now()
+                    self.seated.append(Seated(executor=heir, slot=m, at=now, shown=None))
         slots = sorted((self.slot_of[e.id], e.id) for e in change.executors)
         self._slots = [e for _, e in slots]
         batch.change = change
@@ -406,16 +435,22 @@ class SparkEngine(BatchEngine):
         if len(stages) != len(self._stages):
             raise EngineError(f"Spark made {len(stages)} stages of {len(self._stages)}")
         first = int(w.job_ptr[batch.job])
-        found = [
-            Ran(
-                task=first + stages[t.stage] * partitions + partition_of(t),
-                slot=self.slot_of.get(t.info.executor, 0),
-                started=t.info.launched * MS - self.origin,
-                finished=t.info.finished * MS - self.origin,
-                done=succeeded(t),
+        attempts: dict[int, int] = {}
+        found = []
+        for t in tasks:
+            task = first + stages[t.stage] * partitions + partition_of(t)
+            number = attempts.get(task, 0)
+            attempts[task] = number + 1
+            found.append(
+                Ran(
+                    task=task,
+                    slot=self.slot_of.get(t.info.executor, 0),
+                    started=t.info.launched * MS - self.origin,
+                    finished=t.info.finished * MS - self.origin,
+                    done=succeeded(t),
+                    attempt=number,
+                )
             )
-            for t in tasks
-        ]
         return sorted(found, key=lambda r: (r.started, r.task))
 
 

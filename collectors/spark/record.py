@@ -221,6 +221,7 @@ class SparkRecorder:
                     "began_unix": engine.origin,
                     "load_average": load,
                     "terminated": episode.terminated,
+                    "ended_at": float(episode.scene.state.time[0]),
                 }
                 provenance = self._provenance(scenario, seed, spark)
                 part = record(engine, episode, about, provenance)

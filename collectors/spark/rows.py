@@ -183,6 +183,16 @@ def _of_session(rows: _Rows, engine: SparkEngine) -> None:
     nodes: dict[str, int] = {}
     for name in sorted(engine.slot_of, key=int):
         nodes[name] = _node(rows, told, name, origin, name, {"slot": engine.slot_of[name]})
+    for seat in engine.seated:
+        rows.add(
+            "spans",
+            span=len(rows.tables["spans"]),
+            kind="executor",
+            name=f"executor-{seat.executor}",
+            started_at=seat.at,
+            finished_at=seat.shown,
+            detail=json.dumps({"node": nodes[seat.executor], "slot": seat.slot}),
+        )
     workload = engine.workload
     for batch in engine.batches:
         ids = engine.stages_of.get(batch.job, [])
@@ -200,11 +210,10 @@ def _of_session(rows: _Rows, engine: SparkEngine) -> None:
             row["name"] = f"{workload.label(task)}"
             if number == 0:
                 row |= _waited(engine, told, t, task, row["started_at"])
-            if done:
-                row |= {
-                    "started_seen": engine.seen.get(("started", task)),
-                    "finished_seen": engine.seen.get(("finished", task)),
-                }
+            row |= {
+                "started_seen": engine.tried.get(("started", task, number)),
+                "finished_seen": engine.tried.get(("finished", task, number)),
+            }
             if done and probe is not None:
                 jvm = row[METRIC + "jvm_cpu_seconds"]
                 row |= {

@@ -7,7 +7,7 @@ import pytest
 
 from collectors.simulated import SimulatedCollector
 from toolkit import trace as traces
-from toolkit.data.reconstruct import reconstruct
+from toolkit.data.reconstruct import replays
 from toolkit.envs.registration import scenario_of
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
@@ -35,8 +35,8 @@ def test_every_family_becomes_a_valid_trace(name, tmp_path):
 def test_a_pipeline_recording_replays_to_what_the_policy_was_shown(tmp_path):
     policies = (Mixture(of=Static(), epsilon=0.5),)
     trace = collect("genomics_tiny", tmp_path, policies=policies)
-    for found in reconstruct(trace):
-        assert found.same == len(found.table)
+    for found in replays(trace):
+        assert found.same == len(found.episode.steps)
 
 
 def test_killed_attempts_have_rows_of_their_own(tmp_path):

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from tests import workloads
-from tests.recordings import record
+from tests.recordings import record, transitions
 from tests.workloads import before, estimates, scenario
-from toolkit.data.reconstruct import reconstruct
-from toolkit.data.transitions import Transitions, pad
+from toolkit.data.padding import Transitions
 from toolkit.errors import ConfigError, CorruptError, SchemaError
 from toolkit.learning.cql import CQL, MaskedCQLConfig, ScorerFactory
 from toolkit.learning.networks import MASKED, CandidateScorer, Ensemble, Shape
@@ -73,10 +72,11 @@ def bandit(n=4000, seed=0):
     candidates[:, K - 1, 0] = 5.0
     weights = mask / mask.sum(axis=1, keepdims=True)
     action = np.array([rng.choice(K, p=p) for p in weights])
+    shown = rng.normal(size=(n, G)), candidates.reshape(n, -1), mask
+    observations = np.concatenate(shown, axis=1).astype(np.float32)
     return Transitions(
-        globals=rng.normal(size=(n, G)).astype(np.float32),
-        candidates=candidates,
-        mask=mask,
+        observations=np.vstack([observations, np.zeros_like(observations[:1])]),
+        sizes=(G, K, F),
         action=action.astype(np.int64),
         reward=candidates[np.arange(n), action, 0].astype(np.float64),
         elapsed=np.ones(n),
@@ -84,7 +84,8 @@ def bandit(n=4000, seed=0):
         following=np.full(n, n),
         propensity=weights[np.arange(n), action],
         episode=np.arange(n),
-        described={},
+        agent=np.zeros(n, dtype=np.int8),
+        described=None,
     )
 
 
@@ -189,13 +190,11 @@ def test_the_target_and_the_conservative_term_ignore_masked_slots():
 
 @pytest.fixture(scope="module")
 def trained():
-    import pyarrow as pa
-
-    data = pad(pa.concat_tables([p.table for p in reconstruct(record())]))
+    data = transitions(record())
     network = dataclasses.replace(SMALL, n_steps=50).fit(
         data, discount_seconds=3.0, seed=0, on_metric=lambda *_: None
     )
-    return network, {**data.described, "lineage": {"algo": "cql"}}
+    return network, {**data.described.to_dict(), "lineage": {"algo": "cql"}}
 
 
 def ask():

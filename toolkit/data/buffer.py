@@ -2,88 +2,122 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from d3rlpy.constants import ActionSpace
 from d3rlpy.dataset import DatasetInfo, ReplayBufferBase, Signature, Transition, TransitionMiniBatch
 
-from toolkit.data.transitions import Transitions
+from toolkit.data.padding import Transitions, forget
 from toolkit.errors import ToolkitError, require
 from toolkit.seeding import generator
+
+MOST_MAPPED = 1 << 30
+"""Bytes of mapped files that may be resident before their pages are let go of."""
+_LOOK_EVERY = 4
+"""Batches between two looks at how many are: each of their rows may bring 64 KiB in."""
+_ACTION, _REWARD, _NEXT, _TERMINAL, _INTERVAL = range(5)
+"""What each row of numbers holds."""
 
 
 class FlatBuffer(ReplayBufferBase):
     """Samples transitions uniformly; an observation is ``[globals | candidates | mask]``.
 
     The discount of a step is exp(−elapsed/τ): d3rlpy raises gamma to the ``intervals`` of a
-    batch, so that ``intervals`` hold elapsed/τ and gamma is e⁻¹.
+    batch, so that ``intervals`` hold elapsed/τ and gamma is e⁻¹. Observations may lie in a file
+    larger than memory: hardly more than ``most_mapped`` bytes of it stay in the process.
 
     Args:
         data: The transitions.
         discount_seconds: τ.
         seed: Of the sampling.
         reward_scale: Rewards are divided by this.
+        most_mapped: Bytes of mapped files that may be resident.
     """
 
     def __init__(
-        self, data: Transitions, *, discount_seconds: float, seed: int, reward_scale: float = 1.0
+        self,
+        data: Transitions,
+        *,
+        discount_seconds: float,
+        seed: int,
+        reward_scale: float = 1.0,
+        most_mapped: int = MOST_MAPPED,
     ) -> None:
         require(discount_seconds > 0, "discount_seconds must be positive")
-        n = len(data)
-        observations = np.concatenate(
-            [data.globals, data.candidates.reshape(n, -1), data.mask.astype(np.float32)], axis=1
-        )
-        # The row past the end stands for "nothing follows": an empty mask, ended by terminal.
-        self._observations = np.concatenate(
-            [observations, np.zeros((1, observations.shape[1]), dtype=np.float32)]
-        )
-        self._rows = np.flatnonzero(data.action >= 0)
+        self._rows = data.rows
         require(len(self._rows) > 0, "the dataset has no valid transition to learn from")
-        self._action = data.action.astype(np.float32)[:, None]
-        self._reward = (data.reward / reward_scale).astype(np.float32)[:, None]
-        self._terminal = data.terminal.astype(np.float32)[:, None]
-        self._interval = (data.elapsed / discount_seconds).astype(np.float32)[:, None]
+        self._file = data.observations
+        # Without what a mapped array does beside being an array, at every batch.
+        self._observations = np.asarray(data.observations)
+        self._mapped = isinstance(data.observations, np.memmap)
+        self._large = self._mapped and data.observations.nbytes > most_mapped
+        self._most_mapped, self._batches = most_mapped, 0
         self._following = data.following
-        self._slots = data.mask.shape[1]
+        # Side by side, so that a row of a batch is found in one place.
+        self._numbers = np.empty((len(data), 5), dtype=np.float32)
+        self._numbers[:, _ACTION] = data.action
+        self._numbers[:, _REWARD] = data.reward / reward_scale
+        self._numbers[:, _NEXT] = data.action[np.minimum(data.following, len(data) - 1)]
+        self._numbers[:, _TERMINAL] = data.terminal
+        self._numbers[:, _INTERVAL] = data.elapsed / discount_seconds
+        self._slots = data.sizes[1]
         self._episodes = len(np.unique(data.episode))
         self._rng = generator(seed, "buffer")
 
     def sample_transition_batch(self, batch_size: int) -> TransitionMiniBatch:
         """Return ``batch_size`` transitions drawn with replacement."""
         rows = self._rows[self._rng.integers(0, len(self._rows), batch_size)]
-        following = self._following[rows]
+        if self._mapped:
+            # In the order of the file, which is read ahead; a batch has no order of its own.
+            rows.sort()
+        # All indices are in range; the check of each would cost as much as the copy.
+        following = self._following.take(rows, mode="clip")
+        observations = self._observations.take(rows, axis=0, mode="clip")
+        next_observations = self._observations.take(following, axis=0, mode="clip")
+        numbers = np.ascontiguousarray(self._numbers.take(rows, axis=0, mode="clip").T)[:, :, None]
+        self._batches += 1
+        if self._large and self._batches % _LOOK_EVERY == 0:
+            self._let_go()
         return TransitionMiniBatch(
-            observations=self._observations[rows],
-            actions=self._action[rows],
-            rewards=self._reward[rows],
-            next_observations=self._observations[following],
-            next_actions=self._action[np.minimum(following, len(self._action) - 1)],
-            terminals=self._terminal[rows],
-            intervals=self._interval[rows],
+            observations=observations,
+            actions=numbers[_ACTION],
+            rewards=numbers[_REWARD],
+            next_observations=next_observations,
+            next_actions=numbers[_NEXT],
+            terminals=numbers[_TERMINAL],
+            intervals=numbers[_INTERVAL],
             transitions=[],
         )
+
+    def _let_go(self) -> None:
+        if _mapped_bytes() > self._most_mapped:
+            forget(self._file)
+
+    @property
+    def _width(self) -> int:
+        return int(self._observations.shape[1])
 
     def sample_transition(self) -> Transition:
         """Return one transition; d3rlpy asks for it to learn the shapes."""
         i = int(self._rows[0])
         return Transition(
             observation=self._observations[i],
-            action=self._action[i].astype(np.int32),
-            reward=self._reward[i],
+            action=self._numbers[i, [_ACTION]].astype(np.int32),
+            reward=self._numbers[i, [_REWARD]],
             next_observation=self._observations[self._following[i]],
-            next_action=self._action[i].astype(np.int32),
-            terminal=float(self._terminal[i, 0]),
+            next_action=self._numbers[i, [_ACTION]].astype(np.int32),
+            terminal=float(self._numbers[i, _TERMINAL]),
             interval=1,
-            rewards_to_go=self._reward[i : i + 1],
+            rewards_to_go=self._numbers[i : i + 1, [_REWARD]],
         )
 
     @property
     def dataset_info(self) -> DatasetInfo:
         """Shapes and action space, as d3rlpy asks for them."""
-        width = self._observations.shape[1]
         return DatasetInfo(
-            observation_signature=Signature(dtype=[np.dtype(np.float32)], shape=[(width,)]),
+            observation_signature=Signature(dtype=[np.dtype(np.float32)], shape=[(self._width,)]),
             action_signature=Signature(dtype=[np.dtype(np.int32)], shape=[(1,)]),
             reward_signature=Signature(dtype=[np.dtype(np.float32)], shape=[(1,)]),
             action_space=ActionSpace.DISCRETE,
@@ -157,3 +191,12 @@ class FlatBuffer(ReplayBufferBase):
     def trajectory_slicer(self) -> Any:
         """Refuse: only transitions are sampled."""
         self._fixed()
+
+
+def _mapped_bytes() -> int:
+    """Return the bytes of files that this process has in memory; 0 where no kernel tells."""
+    try:
+        with open("/proc/self/statm", "rb") as told:
+            return int(told.read().split()[2]) * mmap.PAGESIZE
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,211 +1,365 @@
-"""The command ``toolkit build``: trace → transition dataset with its card."""
+"""The command ``toolkit dataset build``: a trace, or a scenario and policies → a dataset."""
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from toolkit import reward
 from toolkit import trace as traces
-from toolkit.data.card import DatasetCard
-from toolkit.data.reconstruct import Reconstructed, reconstruct
-from toolkit.data.transitions import SCHEMA
-from toolkit.errors import ConfigError, require
+from toolkit.data.benchmark import FIRST_SEED, benchmark_of
+from toolkit.data.card import DatasetId
+from toolkit.data.dataset import Dataset, opened
+from toolkit.data.episodes import FILE, About, decisions_in
+from toolkit.data.generate import Learner, Workers, generate
+from toolkit.data.grow import grow
+from toolkit.data.place import Place
+from toolkit.data.played import Replay, replay_of
+from toolkit.data.publish import Story, publish
+from toolkit.data.reconstruct import Replayed, replays
+from toolkit.data.rows import rows_of, workload_digest
+from toolkit.data.transitions import SCHEMA, Description
+from toolkit.data.writer import Writer, write_index
+from toolkit.envs.registration import scenario_of
+from toolkit.errors import ConfigError, require, unknown
 from toolkit.features.observe import FEATURISER
-from toolkit.live import chooser, rollout
-from toolkit.policies.mheft import MoldableHeft
+from toolkit.policies.named import named
 from toolkit.policies.policy import Policy
-from toolkit.policies.random import Random
-from toolkit.policies.static import Static
-from toolkit.progress import progress
+from toolkit.policies.search import Search
+from toolkit.progress import progress, say
 from toolkit.report import Report
-from toolkit.simulator import calibrate
-from toolkit.simulator.calibration import Calibration
-from toolkit.simulator.recorded import replayable
-from toolkit.simulator.simulator import Simulator
+from toolkit.simulator.simulator import SIMULATOR
 from toolkit.store import Product, Store, fingerprint
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_REFERENCE_SEEDS = 10
-_MOST_INVALID = 0.05
+MOST_INVALID = 0.05
+REFERENCES = 10
+"""Workloads that reference policies meet where the dataset is that of a trace."""
+SEARCH = "search"
+"""The name of a learner among the behaviour policies of a tier."""
 
 
 def build(cfg: DictConfig) -> Report:
-    """Turn a trace into transitions by factual replay, as Parquet with a card."""
+    """Build a dataset of decisions with its card: a benchmark by its id, or a trace.
+
+    ``id=<family>/<workload>-<tier>-v<N>`` generates a benchmark dataset in the simulator, the same
+    on every machine; with ``-sample`` at its end a small one of the same first episodes.
+    ``trace=<id>`` replays what was recorded, decision by decision. Without either the newest trace
+    with decisions is taken.
+    """
     store = Store()
-    product = ensure(
-        store,
-        replayable(store, cfg.trace),
-        discount_seconds=float(cfg.discount_seconds),
-        force=bool(cfg.force),
+    workers = Workers(
+        executor=str(cfg.executor),
+        count=None if cfg.workers is None else int(cfg.workers),
+        address=cfg.ray.address,
     )
-    card = DatasetCard.load(product.path)
+    if cfg.id is not None and cfg.trace is None:
+        require(not cfg.append, "append=true needs the trace of what is to be added: trace=<id>")
+        product = by_id(store, str(cfg.id), workers=workers, force=bool(cfg.force))
+    else:
+        product = ensure(
+            store,
+            with_decisions(store, "latest" if cfg.trace is None else str(cfg.trace)),
+            discount_seconds=None if cfg.discount_seconds is None else float(cfg.discount_seconds),
+            name=None if cfg.id is None else str(cfg.id),
+            force=bool(cfg.force),
+            append=bool(cfg.append),
+        )
+    data = opened(Place(product.path))
     return Report(
         document={
             "dataset": product.id,
             "path": str(product.path),
             "bytes": product.manifest["bytes"],
-            "card": product.manifest["about"],
+            "card": dataclasses.asdict(data.card),
         },
-        text=_text(card, product),
+        text=summary(data, product),
     )
 
 
+def with_decisions(store: Store, name: str) -> Product:
+    """Return a trace by id, or the newest that holds decisions."""
+    return store.get(
+        "traces", name, lambda p: int(p.manifest["about"].get("rows", {}).get("decisions", 1)) > 0
+    )
+
+
+def by_id(store: Store, text: str, *, workers: Workers, force: bool = False) -> Product:
+    """Return a benchmark dataset, generating it when there is none yet.
+
+    Args:
+        store: Where products lie.
+        text: Its id.
+        workers: Who simulates.
+        force: Generate it again even when it is there.
+
+    Raises:
+        ConfigError: When the id names recorded data, which nothing makes again.
+        NotFoundError: When there is no such benchmark, tier or version.
+    """
+    name = DatasetId.parse(text)
+    if name.tier == "real":
+        raise ConfigError(
+            f"{name} was recorded on a real engine; nothing makes it again",
+            hint="its files come with the toolkit: toolkit dataset show id=<id>; to record your "
+            "own: toolkit collect, then toolkit dataset build trace=<id>",
+        )
+    recipe = benchmark_of(name.workload)
+    scenario = scenario_of(recipe.scenario, list(recipe.overrides))
+    workload = scenario.plan(FIRST_SEED)
+    described = Description.of(workload, scenario.weights)
+    whole = dataclasses.replace(name, sample=False)
+    if str(whole) not in [str(i) for i in recipe.ids(described.family, name.workload)]:
+        ids = [str(i) for i in recipe.ids(described.family, name.workload)]
+        raise unknown("dataset", text, ids, hint="toolkit dataset list")
+    policies = [(p, None if p == SEARCH else named(p, store)) for p in recipe.policies(name.tier)]
+    keys = [p if found is None else found.key for p, found in policies]
+    identity = fingerprint(
+        dataclasses.asdict(recipe) | {"tiers": None, "about": None}, str(name), keys,
+        _versions(), described.to_dict(),
+    )  # fmt: skip
+    with store.alone("datasets", str(name)):
+        if store.exists("datasets", str(name)) and not force:
+            return _there(store.get("datasets", str(name)), identity)
+        chunks = store.partial("datasets", f"{name}.{identity}")
+        folder = _empty(store, str(name))
+        writer = Writer(folder, described, discount_seconds=recipe.discount_seconds)
+        behaviour: Sequence[Policy] | Learner
+        if keys == [SEARCH]:
+            behaviour = Search(features=described.sizes[2], seed=name.version)
+        else:
+            behaviour = [found.policy for _, found in policies if found is not None]
+        generate(
+            chunks,
+            writer,
+            scenario,
+            behaviour,
+            described,
+            first_seed=FIRST_SEED,
+            transitions=recipe.sample if name.sample else recipe.transitions,
+            discount_seconds=recipe.discount_seconds,
+            workers=workers,
+        )
+        index = write_index(folder, FILE, writer.close())
+        story = Story(
+            about=recipe.about,
+            scenario=recipe.scenario,
+            overrides=recipe.overrides,
+            discount_seconds=recipe.discount_seconds,
+            licence=recipe.licence,
+            command=f"toolkit dataset build id={name}",
+            generated=_versions(),
+        ).scored(
+            name,
+            Replay(scenario=scenario, name=recipe.scenario),
+            described.family,
+            recipe.reference_seeds,
+        )
+        product = publish(store, name, described, index, story, identity)
+        shutil.rmtree(chunks)
+        return product
+
+
 def ensure(
-    store: Store, trace: Product, *, discount_seconds: float, force: bool = False
+    store: Store,
+    trace: Product,
+    *,
+    discount_seconds: float | None = None,
+    name: str | None = None,
+    force: bool = False,
+    append: bool = False,
 ) -> Product:
     """Return the dataset of a trace, building it when there is none yet.
 
     Args:
         store: Where products lie.
         trace: What to build from.
-        discount_seconds: τ of the discount; it stands on the card.
+        discount_seconds: τ; where absent a tenth of the first episode.
+        name: Id of the dataset; derived from the trace when absent.
         force: Build again even when there is one.
+        append: Let the dataset ``name``, which is there, grow by the runs of the trace.
     """
-    require(discount_seconds > 0, f"discount_seconds must be positive, got {discount_seconds}")
-    fitted = calibrate.ensure(store, trace)
-    version = fingerprint(
-        trace.digest, fitted.digest, SCHEMA, FEATURISER, reward.VERSION, discount_seconds
+    require(
+        discount_seconds is None or discount_seconds > 0,
+        f"discount_seconds must be positive, got {discount_seconds}",
     )
-    name = f"{trace.id}-{version}"
-    if store.exists("datasets", name) and not force:
-        return store.get("datasets", name)
-    store.discard("datasets", name)
-    folder = store.partial("datasets", name)
+    require(not append or name is not None, "append=true needs the id of what is to grow: id=<id>")
+    identity = fingerprint(trace.digest, _versions(), discount_seconds)
+    if name is None and not force:
+        for known in store.list("datasets"):
+            if known.manifest["about"].get("identity") == identity:
+                return known
     recorded = traces.read(trace.path)
-    about = recorded.runs("policy")
-    require(len(about) > 0, f"trace {trace.id} has no run with decisions to learn from")
-    parts: list[Reconstructed] = []
-    with progress("replaying the record", len(about), "runs") as bar:
-        for part in reconstruct(recorded):
-            parts.append(part)
-            bar.update()
-    table = pa.concat_tables([p.table for p in parts])
-    invalid = float(np.mean(table["invalid"].to_numpy(zero_copy_only=False)))
-    if invalid > _MOST_INVALID:
-        raise ConfigError(
-            f"{invalid:.1%} of the recorded choices are forbidden by the mask; at most "
-            f"{_MOST_INVALID:.0%} can be left out",
-            hint="check that the scenario's cluster is the one that was recorded",
+    runs = _replayed(recorded)
+    first = next(runs)
+    described = Description.of(first.workload, first.weights)
+    tau = discount_seconds or max(1e-3, first.episode.steps[-1].decision.time / 10)
+    if append:
+        return grow(
+            store,
+            str(name),
+            described,
+            lambda writer: _write(writer, described, first, runs, len(recorded.runs())),
+            _origin(recorded, trace),
         )
-    pq.write_table(table, folder / "part-00000.parquet", compression="zstd", row_group_size=32768)
-    card = _card(name, trace, fitted, parts, table, discount_seconds, invalid)
-    card.save(folder)
-    return store.commit(
-        "datasets",
-        name,
-        inputs={"trace": trace.id, "calibration": fitted.id},
-        about={
-            "family": card.family,
-            "scenario": card.scenario,
-            "episodes": card.episodes,
-            "transitions": card.transitions,
-            "behaviour": dict(card.behaviour),
-            "coverage": dict(card.coverage),
-            "reference": dict(card.reference),
-            "discount_seconds": discount_seconds,
-        },
-    )
+    source = str(recorded.provenance["source"])
+    tier = "mixed" if source in ("simulated", "synthetic") else "real"
+    chosen = _name(store, name, described.family, trace.id, tier, force)
+    with store.alone("datasets", str(chosen)):
+        if store.exists("datasets", str(chosen)) and not force:
+            return _there(store.get("datasets", str(chosen)), identity)
+        folder = _empty(store, str(chosen))
+        writer = Writer(folder, described, discount_seconds=tau)
+        same = _write(writer, described, first, runs, len(recorded.runs()))
+        index = write_index(folder, FILE, writer.close())
+        invalid = float(pc.sum(index["invalid"]).as_py() / decisions_in(index))
+        if invalid > MOST_INVALID:
+            raise ConfigError(
+                f"{invalid:.1%} of the recorded choices are forbidden by the mask; at most "
+                f"{MOST_INVALID:.0%} can be left out",
+                hint="check that the scenario's cluster is the one that was recorded",
+            )
+        inferred = " The decisions are inferred from the log." if first.inferred else ""
+        story = Story(
+            about=f"What {source} did in {len(index)} runs.{inferred}",
+            scenario=None,
+            discount_seconds=tau,
+            licence="CC0-1.0" if not first.inferred else "that of the log",
+            command=f"toolkit dataset build trace={trace.id} discount_seconds={tau:g}",
+            generated=_versions(),
+            traces=[_origin(recorded, trace) | {"same_as_recorded": same / decisions_in(index)}],
+        ).scored(chosen, replay_of(recorded, trace, store), described.family, REFERENCES)
+        return publish(store, chosen, described, index, story, identity)
 
 
-def _card(
-    name: str,
-    trace: Product,
-    fitted: Product,
-    parts: list[Reconstructed],
-    table: pa.Table,
-    discount_seconds: float,
-    invalid: float,
-) -> DatasetCard:
-    calibration = Calibration.load(fitted.path)
-    scenario = calibration.scenario
-    runs = [p.run for p in parts]
-    held = max(1, len(runs) // 5) if len(runs) > 1 else 0
-    behaviour: dict[str, int] = {}
-    returns: dict[str, list[float]] = {}
-    for p in parts:
-        behaviour[p.policy] = behaviour.get(p.policy, 0) + len(p.table)
-        returns.setdefault(p.policy, []).append(p.total)
-    weights = scenario.weights
-    return DatasetCard(
-        id=name,
-        family="allocation",
-        scenario=scenario.name,
-        trace={"id": trace.id, "digest": trace.digest},
-        calibration={"id": fitted.id, **fitted.manifest["about"]["fidelity"]},
-        behaviour=behaviour,
-        episodes=len(parts),
-        transitions=len(table),
-        splits={"train": runs[: len(runs) - held], "held_out": runs[len(runs) - held :]},
-        reward={
-            "throughput": weights.throughput,
-            "latency": weights.latency,
-            "cost": weights.cost,
-            "bottleneck": weights.bottleneck,
-        },
-        discount_seconds=discount_seconds,
-        coverage={**_coverage(table), "same_as_live": sum(p.same for p in parts) / len(table)},
-        invalid=invalid,
-        returns={k: float(np.mean(v)) for k, v in returns.items()},
-        reference={
-            p.name: reference_return(p, calibration) for p in (Random(), Static(), MoldableHeft())
-        },
-        licence="CC0-1.0 (generated data; a user's own reads are not in it)",
-        command=f"toolkit build trace={trace.id} discount_seconds={discount_seconds:g}",
-    )
-
-
-def reference_return(policy: Policy, calibration: Calibration) -> float:
-    """Return the mean return of a policy over a few episodes of the calibrated replay."""
-    scenario = calibration.scenario
-    totals = []
-    for seed in range(_REFERENCE_SEEDS):
-        workload = calibration.plan(seed)
-        policy.reset(workload)
-        episode = rollout(
-            Simulator(calibration, seed),
-            workload,
-            chooser(policy, seed),
-            horizon=scenario.horizon,
-            weights=scenario.weights,
-        )
-        totals.append(sum(s.reward for s in episode.steps))
-    return float(np.mean(totals))
-
-
-def _coverage(table: pa.Table) -> dict[str, float]:
-    """Return how well the allowed slots of each agent are covered by what was done."""
-    taken = table.filter(pc.is_valid(table["action"])).to_pandas()
-    shares: list[float] = []
-    for _, rows in taken.groupby("agent", sort=True):
-        allowed = np.flatnonzero(np.stack(rows["mask"].to_numpy()).any(axis=0))
-        counts = rows["action"].value_counts()
-        shares += [float(counts.get(int(a), 0)) / len(rows) for a in allowed]
+def _origin(recorded: traces.Trace, trace: Product) -> dict[str, Any]:
+    where = recorded.provenance
     return {
-        "agent_slots_taken": float(np.mean([s > 0 for s in shares])),
-        "least_slot_share": float(min(shares)),
+        "id": trace.id,
+        "digest": trace.digest,
+        "source": str(where["source"]),
+        "engine": _brief(where["engine"]),
+        "host": _brief(where["host"]),
+        "runs": len(recorded.runs("policy")) or len(recorded.runs()),
     }
 
 
-def _text(card: DatasetCard, product: Product) -> str:
-    def pairs(values: Any, pattern: str) -> str:
-        return ", ".join(f"{k} {format(v, pattern)}" for k, v in values.items())
+def _replayed(trace: traces.Trace) -> Iterator[Replayed]:
+    found = False
+    for run in replays(trace):
+        if run.episode.steps:
+            found = True
+            yield run
+    if not found:
+        raise ConfigError("no run of the trace has a decision to learn from")
 
-    return "\n".join(
-        [
-            f"dataset {card.id}",
-            f"  {card.transitions} transitions in {card.episodes} episodes, "
-            f"{product.manifest['bytes'] / 1e6:.2f} MB",
-            f"  behaviour: {pairs(card.behaviour, 'd')}",
-            f"  returns recorded: {pairs(card.returns, '.1f')}",
-            f"  returns in the replay: {pairs(card.reference, '.1f')}",
-            f"  features equal to those shown live: {card.coverage['same_as_live']:.1%} of rows",
-            "next: toolkit train +algo=cql",
-        ]
-    )
+
+def _write(
+    writer: Writer, described: Description, first: Replayed, others: Iterator[Replayed], runs: int
+) -> int:
+    """Write all runs; returns how many decisions look as they did when they were recorded."""
+    same = 0
+    with progress("replaying the record", runs, "runs") as bar:
+        run: Replayed | None = first
+        while run is not None:
+            rows = rows_of(
+                run.episode,
+                run.workload,
+                described,
+                closing=run.closing,
+                run=run.run,
+                inferred=run.inferred,
+                invalid=run.invalid,
+            )
+            about = About(
+                policy=run.policy,
+                workload=workload_digest(run.workload),
+                seed=run.seed,
+                run=run.run,
+                began=run.began,
+            )
+            writer.add(rows, about)
+            same += run.same
+            bar.update()
+            run = next(others, None)
+    return same
+
+
+def _there(product: Product, identity: str) -> Product:
+    if product.manifest["about"].get("identity") != identity:
+        raise ConfigError(
+            f"dataset {product.id} is there, made by another version or with other settings",
+            hint="make it again: force=true; or choose another id",
+        )
+    say(f"dataset {product.id} is there already; force=true makes it again")
+    return product
+
+
+def _name(
+    store: Store, name: str | None, family: str, trace: str, tier: str, force: bool
+) -> DatasetId:
+    """Return the id of a trace's dataset, of the first version that is free."""
+    if name is not None:
+        found = DatasetId.parse(name)
+        require(found.family == family, f"the decisions are of the family {family}, not {name}")
+        return found
+    version = 1
+    while True:
+        found = DatasetId(family=family, workload=trace, tier=tier, version=version)
+        if force or not store.exists("datasets", str(found)):
+            return found
+        version += 1
+
+
+def _empty(store: Store, name: str) -> Path:
+    folder = store.partial("datasets", name)
+    shutil.rmtree(folder)
+    return store.partial("datasets", name)
+
+
+def _versions() -> dict[str, int]:
+    return {
+        "simulator": SIMULATOR,
+        "featuriser": FEATURISER,
+        "reward": reward.VERSION,
+        "schema": SCHEMA,
+    }
+
+
+def _brief(told: Any) -> dict[str, Any]:
+    """Return the plain facts of an engine or a host."""
+    if not isinstance(told, Mapping):
+        return {}
+    return {str(k): v for k, v in told.items() if isinstance(v, str | int | float | bool)}
+
+
+def summary(data: Dataset, product: Product | None = None) -> str:
+    """Return what a dataset is, as lines for people."""
+    card = data.card
+    told = [f"{role} {t['value']:.4g} ({t['policy']})" for role, t in card.reference.items()]
+    held = ", ".join(f"{k} {v['episodes']}" for k, v in card.splits.items())
+    many = len(card.behaviour) > 6
+    shown = list(card.behaviour.items())[:6]
+    behaviour = ", ".join(f"{k} {v['return_mean']:.4g}" for k, v in shown)
+    lines = [
+        f"dataset {card.id}",
+        f"  {card.about}",
+        f"  {card.transitions:,} transitions in {card.episodes:,} episodes, "
+        f"{data.manifest['bytes'] / 1e6:.2f} MB; splits: {held}",
+        f"  mean returns: {behaviour}" + (f", … ({len(card.behaviour)} policies)" if many else ""),
+        f"  references: {'; '.join(told) if told else card.reference_command}",
+    ]
+    for t in card.traces:
+        share = float(t.get("same_as_recorded", 0.0))
+        lines.append(f"  features equal to those shown when recorded: {share:.1%} of rows")
+    lines.append(f"  {data.place.url}")
+    if product is not None:
+        lines.append(f"next: toolkit train +algo=cql dataset={card.id}")
+    return "\n".join(lines)

@@ -1,258 +1,269 @@
-"""Transitions: one decision per row, as an Arrow schema."""
+"""Transitions: one decision per row, as an Arrow schema that describes itself."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from toolkit.decision import Decision
+from toolkit import reward
 from toolkit.errors import CorruptError, SchemaError
-from toolkit.features.observe import FEATURISER, features_of
-from toolkit.live import Episode
-from toolkit.reward import Weights
-from toolkit.workload import FAMILIES, Floats, Ints, Workload
+from toolkit.features.observe import FEATURISER, features_of, slots_of
+from toolkit.reward import Reward
+from toolkit.workload import FAMILIES, Workload
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the columns."""
 
-_AGAIN = "make it again: toolkit build force=true"
+AGAIN = "make it again: toolkit dataset build force=true"
+
+Column = npt.NDArray[Any]
 
 
 def _field(name: str, kind: pa.DataType, unit: str, nullable: bool = False) -> pa.Field:
     return pa.field(name, kind, nullable=nullable, metadata={"unit": unit})
 
 
-COLUMNS = pa.schema(
-    [
-        _field("episode", pa.int32(), "index"),
-        _field("step", pa.int32(), "index within the episode"),
-        _field("time", pa.float64(), "s since the start of the episode"),
-        _field("elapsed", pa.float64(), "s until the next decision"),
-        _field("agent", pa.string(), "name"),
-        _field("globals", pa.list_(pa.float32()), "G features"),
-        _field("candidates", pa.list_(pa.float32()), "K x F features, row by row"),
-        _field("mask", pa.list_(pa.bool_()), "K flags"),
-        _field("action", pa.int32(), "slot; null in the closing row", nullable=True),
-        _field("key", pa.int32(), "what the slot stands for", nullable=True),
-        _field("reward", pa.float64(), "weighted sum"),
-        *[_field(f"r_{name}", pa.float32(), t.unit) for name, t in Weights.TERMS.items()],
-        _field("terminated", pa.bool_(), "flag"),
-        _field("truncated", pa.bool_(), "flag"),
-        _field("propensity", pa.float64(), "probability", nullable=True),
-        _field("inferred", pa.bool_(), "flag"),
-        _field("invalid", pa.bool_(), "flag: the mask forbids what was recorded"),
-        _field("overflow", pa.int32(), "candidates that did not fit the slots"),
-        _field("run", pa.int32(), "run of the trace"),
-        _field("decision", pa.int32(), "decision of the trace, else its number"),
-    ]
-)
-"""A row per decision; the next observation is the next row of the episode.
+def _every(kind: pa.DataType) -> pa.DataType:
+    """Return a list whose elements are never null, which is read in two thirds of the time."""
+    return pa.list_(pa.field("element", kind, nullable=False))
 
-A truncated episode ends with a closing row that holds its last observation and no action.
+
+BEFORE = (
+    _field("episode", pa.int32(), "index"),
+    _field("step", pa.int32(), "index within the episode"),
+    _field("time", pa.float64(), "s since the start of the episode"),
+    _field("elapsed", pa.float64(), "s until the next decision"),
+    _field("agent", pa.string(), "name"),
+    _field("globals", _every(pa.float32()), "G features"),
+    _field("candidates", _every(pa.float32()), "slots x F features, slot by slot"),
+    _field("mask", _every(pa.bool_()), "flag of each slot: may be chosen"),
+    _field("action", pa.int32(), "slot; null in a closing row, and where no slot shows it", True),
+    _field("key", pa.int32(), "what that slot stands for", True),
+    _field("reward", pa.float64(), "weighted sum of the terms"),
+)
+AFTER = (
+    _field("terminated", pa.bool_(), "flag: every job has finished"),
+    _field("truncated", pa.bool_(), "flag: cut at the horizon; a closing row follows"),
+    _field("propensity", pa.float64(), "probability of the action; null where unknown", True),
+    _field("inferred", pa.bool_(), "flag: read from what ran, nobody recorded the decision"),
+    _field("invalid", pa.bool_(), "flag: the mask forbids what was recorded"),
+    _field("overflow", pa.int32(), "candidates that found no slot"),
+    _field("run", pa.int32(), "run of the trace"),
+    _field("decision", pa.int32(), "decision of the trace, else its number in the episode"),
+    _field("job", pa.int32(), "job that it is about", True),
+    _field("task", pa.int32(), "task that it is about", True),
+    _field("node", pa.int32(), "node that it chose", True),
+)
+"""The columns around those of the reward's terms, ``r_<term>``.
+
+A row holds what was asked, what was answered, and what came of it until the next row of its
+episode, which holds the next observation. A truncated episode ends with a *closing row*: its last
+observation, without an action. Slots at the end of a row that show nothing are left out.
 """
 
 
-def schema(workload: Workload) -> pa.Schema:
-    """Return the columns with the metadata that names every feature and its unit."""
-    globals_, candidates = features_of(workload)
-    described = {
-        "schema": SCHEMA,
-        "family": FAMILIES[workload.family],
-        "featuriser": FEATURISER,
-        "types": list(workload.types),
-        "globals": [list(f) for f in globals_],
-        "candidates": [list(f) for f in candidates],
-    }
-    return COLUMNS.with_metadata({"toolkit": json.dumps(described)})
-
-
-def rows(
-    episode: Episode, workload: Workload, number: int, run: int, closing: Decision | None
-) -> pa.Table:
-    """Return the transitions of one episode.
-
-    Args:
-        episode: What the rollout loop returned.
-        workload: Its workload.
-        number: Its index in the dataset.
-        run: Its run in the trace.
-        closing: What would have been asked next, when the episode was truncated.
-    """
-    steps = episode.steps
-    decisions = [s.decision for s in steps] + ([closing] if closing is not None else [])
-    extra = len(decisions) - len(steps)
-    last = np.arange(len(decisions)) == len(steps) - 1
-    nothing = np.zeros(len(Weights.TERMS))
-    components = np.array([s.components for s in steps] + [nothing] * extra)
-    columns: dict[str, Any] = {
-        "episode": [number] * len(decisions),
-        "step": list(range(len(decisions))),
-        "time": [d.time for d in decisions],
-        "elapsed": [s.elapsed for s in steps] + [0.0] * extra,
-        "agent": [d.agent for d in decisions],
-        "globals": [d.globals for d in decisions],
-        "candidates": [d.candidates.reshape(-1) for d in decisions],
-        "mask": [d.mask for d in decisions],
-        "action": [s.action for s in steps] + [None] * extra,
-        "key": [int(s.decision.keys[s.action]) for s in steps] + [None] * extra,
-        "reward": [s.reward for s in steps] + [0.0] * extra,
-        **{f"r_{n}": components[:, i].astype(np.float32) for i, n in enumerate(Weights.TERMS)},
-        "terminated": last & episode.terminated,
-        "truncated": last & (not episode.terminated),
-        "propensity": [s.propensity for s in steps] + [None] * extra,
-        "inferred": [False] * len(decisions),
-        "invalid": [not bool(s.decision.mask[s.action]) for s in steps] + [False] * extra,
-        "overflow": [0] * len(decisions),
-        "run": [run] * len(decisions),
-        "decision": list(range(len(decisions))),
-    }
-    return pa.Table.from_pydict(columns, schema=schema(workload))
-
-
 @dataclass(frozen=True, kw_only=True)
-class Transitions:
-    """A dataset's decisions as padded arrays, ready to sample; N transitions of K slots.
+class Description:
+    """What the rows of a dataset mean; it is stored with the columns.
 
     Args:
-        globals: Shape [N, G].
-        candidates: Shape [N, K, F].
-        mask: Shape [N, K].
-        action: Shape [N].
-        reward: Shape [N].
-        elapsed: Shape [N], s.
-        terminal: True where nothing follows, shape [N].
-        following: Row of the next observation (N for none) in the observation arrays below.
-        propensity: Shape [N], NaN where unknown.
-        episode: Shape [N].
-        described: The schema's own description of features, family and versions.
+        family: Decision family.
+        featuriser: Version of the features.
+        types: Names of the process types.
+        slots: K, the number of slots of every decision.
+        globals: Name and unit of each of the G global features.
+        candidates: Name and unit of each of the F candidate features.
+        terms: Name, unit, sign and weight of each term of the reward.
+        reward: Version of the terms.
     """
 
-    globals: np.ndarray[Any, np.dtype[np.float32]]
-    candidates: np.ndarray[Any, np.dtype[np.float32]]
-    mask: np.ndarray[Any, np.dtype[np.bool_]]
-    action: Ints
-    reward: Floats
-    elapsed: Floats
-    terminal: np.ndarray[Any, np.dtype[np.bool_]]
-    following: Ints
-    propensity: Floats
-    episode: Ints
-    described: dict[str, Any]
+    family: str
+    featuriser: int
+    types: tuple[str, ...]
+    slots: int
+    globals: tuple[tuple[str, str], ...]
+    candidates: tuple[tuple[str, str], ...]
+    terms: tuple[tuple[str, str, float, float], ...]
+    reward: int
 
-    def __len__(self) -> int:
-        return len(self.action)
+    @staticmethod
+    def of(workload: Workload, weights: Reward) -> Description:
+        """Return the description of decisions about a workload under a reward."""
+        globals_, candidates = features_of(workload)
+        return Description(
+            family=FAMILIES[workload.family],
+            featuriser=FEATURISER,
+            types=tuple(workload.types),
+            slots=slots_of(workload),
+            globals=tuple(globals_),
+            candidates=tuple(candidates),
+            terms=tuple(
+                (name, t.unit, t.sign, float(getattr(weights, name)))
+                for name, t in weights.TERMS.items()
+            ),
+            reward=reward.VERSION,
+        )
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """G, K and F."""
+        return len(self.globals), self.slots, len(self.candidates)
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Who may be asked."""
+        if self.family == "placement":
+            return ("task", "node")
+        return self.types if self.family == "allocation" else ("fleet",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, with the version of the columns."""
+        return {"schema": SCHEMA, **json.loads(json.dumps(dataclasses.asdict(self)))}
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns; those of features carry their names, and the file a hash."""
+        shown = {"family": self.family, "featuriser": str(self.featuriser)}
+        fields = []
+        for f in BEFORE:
+            named = {"globals": self.globals, "candidates": self.candidates}.get(f.name)
+            if named is not None:
+                told = {
+                    **shown,
+                    "names": json.dumps([n for n, _ in named]),
+                    "units": json.dumps([u for _, u in named]),
+                }
+                f = f.with_metadata({**f.metadata, **told})
+            elif f.name in ("mask", "action", "key"):
+                f = f.with_metadata({**f.metadata, "family": self.family})
+            fields.append(f)
+        fields += [_field(f"r_{name}", pa.float32(), unit) for name, unit, _, _ in self.terms]
+        plain = pa.schema([*fields, *AFTER])
+        described = json.dumps(self.to_dict(), sort_keys=True)
+        return plain.with_metadata(
+            {"toolkit": described, "schema_hash": schema_hash(plain, described)}
+        )
 
 
-def read(files: Sequence[Path]) -> pa.Table:
-    """Read the Parquet parts of a dataset.
+def schema_hash(columns: pa.Schema, described: str) -> str:
+    """Return the SHA-256 of names, types, nullability, metadata and description, in hex."""
+    lines = [
+        f"{f.name} {f.type} {f.nullable} {sorted((f.metadata or {}).items())}" for f in columns
+    ]
+    return hashlib.sha256("\n".join([*lines, described]).encode()).hexdigest()
+
+
+def describe(columns: pa.Schema, name: str) -> Description:
+    """Return the description stored with the columns of a file.
 
     Raises:
-        CorruptError: When a part is truncated or no Parquet file.
-        SchemaError: When its columns are those of another version.
+        SchemaError: When it is no transition dataset, of another version, or the columns are not
+            those that its hash was made of.
     """
-    tables = []
-    for file in files:
-        try:
-            part = pq.read_table(file)
-        except (OSError, pa.ArrowException) as error:
-            raise CorruptError(
-                f"{file} is missing, truncated or no Parquet file", hint=_AGAIN
-            ) from error
-        described = describe(part.schema, str(file))
-        if described["schema"] != SCHEMA or described["featuriser"] != FEATURISER:
-            raise SchemaError(
-                f"{file} has schema version {described['schema']} and featuriser "
-                f"{described['featuriser']}; this release reads {SCHEMA} and {FEATURISER}",
-                hint=_AGAIN,
-            )
-        for field in COLUMNS:
-            if (
-                field.name not in part.column_names
-                or part.schema.field(field.name).type != field.type
-            ):
-                raise CorruptError(
-                    f"{file} has no column {field.name} of {field.type}", hint=_AGAIN
-                )
-        tables.append(part)
-    return pa.concat_tables(tables)
-
-
-def describe(columns: pa.Schema, name: str) -> dict[str, Any]:
-    """Return the description stored with the columns.
-
-    Raises:
-        SchemaError: When there is none: the file is not a transition dataset.
-    """
+    stored = columns.metadata or {}
     try:
-        described = json.loads((columns.metadata or {})[b"toolkit"])
-        if {"schema", "featuriser", "types", "globals", "candidates"} <= set(described):
-            return dict(described)
-    except (KeyError, ValueError, TypeError):
-        pass
-    raise SchemaError(f"{name} is not a transition dataset of this toolkit", hint=_AGAIN)
+        text = stored[b"toolkit"].decode()
+        told = json.loads(text)
+        version = told.pop("schema")
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        raise SchemaError(f"{name} is not a transition dataset of this toolkit") from None
+    if version != SCHEMA or told.get("featuriser") != FEATURISER:
+        raise SchemaError(
+            f"{name} has schema version {version!r} and featuriser {told.get('featuriser')!r}; "
+            f"this release reads {SCHEMA} and {FEATURISER}",
+            hint=AGAIN,
+        )
+    plain = pa.schema([columns.field(i) for i in range(len(columns))])
+    if stored.get(b"schema_hash", b"").decode("ascii", "replace") != schema_hash(plain, text):
+        raise SchemaError(f"the columns of {name} are not those that it was written with")
+    try:
+        found = Description(
+            family=str(told["family"]),
+            featuriser=int(told["featuriser"]),
+            types=tuple(str(t) for t in told["types"]),
+            slots=int(told["slots"]),
+            globals=_pairs(told["globals"]),
+            candidates=_pairs(told["candidates"]),
+            terms=tuple((str(n), str(u), float(s), float(w)) for n, u, s, w in told["terms"]),
+            reward=int(told["reward"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise SchemaError(f"the description of the columns of {name} is damaged") from error
+    if found.schema != columns or not 0 < found.slots <= 1 << 20:
+        raise SchemaError(f"the columns of {name} are not those of a {found.family} dataset")
+    return found
 
 
-def pad(table: pa.Table) -> Transitions:
-    """Return the decisions of a table as padded arrays; invalid rows are left out.
+def _pairs(told: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(name), str(unit)) for name, unit in told)
 
-    Rows must be sorted by episode and step.
+
+def table(
+    described: Description,
+    columns: Mapping[str, Column],
+    slots: npt.NDArray[np.integer[Any]],
+) -> pa.Table:
+    """Return rows of plain arrays as a table, without copying features.
+
+    Args:
+        described: Of the dataset.
+        columns: By name, shape [n]; but ``agent``, the index of its name among the description's;
+            ``globals``, shape [n, G]; ``candidates``, shape [S, F] with S the sum of ``slots``;
+            ``mask``, shape [S]. In a nullable column of integers -1 is null, in ``propensity``
+            NaN; ``key`` is null where ``action`` is.
+        slots: How many slots each row shows, shape [n].
+
+    Raises:
+        CorruptError: When the lengths contradict each other.
     """
-    described = describe(table.schema, "the table")
-    n, wide = len(table), len(described["candidates"])
-    slots = pc.list_value_length(table["mask"]).to_numpy()
-    k = int(slots.max()) if n else 0
-    globals_ = _stack(table["globals"], len(described["globals"]))
-    candidates = np.zeros((n, k, wide), dtype=np.float32)
-    mask = np.zeros((n, k), dtype=np.bool_)
-    flat = _flat(table["candidates"]).reshape(-1, wide)
-    flags = _flat(table["mask"])
-    if len(flat) != int(slots.sum()):
-        raise CorruptError("the candidates of a row do not match its mask", hint=_AGAIN)
-    row = np.repeat(np.arange(n), slots)
-    slot = np.arange(len(row)) - np.repeat(np.cumsum(slots) - slots, slots)
-    candidates[row, slot] = flat
-    mask[row, slot] = flags
-    episode = table["episode"].to_numpy().astype(np.int64)
-    action = table["action"].to_pandas().fillna(-1).to_numpy().astype(np.int64)
-    invalid = table["invalid"].to_numpy(zero_copy_only=False)
-    terminal = table["terminated"].to_numpy(zero_copy_only=False)
-    following = np.arange(1, n + 1)
-    last = np.append(episode[1:] != episode[:-1], True)
-    following[last] = n
-    # A truncated episode without its closing observation cannot be bootstrapped: leave it out.
-    keep = (action >= 0) & ~invalid & (terminal | ~last)
-    return Transitions(
-        globals=globals_,
-        candidates=candidates,
-        mask=mask,
-        action=np.where(keep, action, -1),
-        reward=table["reward"].to_numpy(),
-        elapsed=table["elapsed"].to_numpy(),
-        terminal=terminal,
-        following=following.astype(np.int64),
-        propensity=table["propensity"].to_pandas().to_numpy(dtype=np.float64),
-        episode=episode,
-        described=described,
-    )
+    n, (G, _, F) = len(slots), described.sizes
+    total = int(np.sum(slots))
+    if columns["globals"].shape != (n, G) or columns["candidates"].shape != (total, F):
+        raise CorruptError(
+            f"globals of shape {columns['globals'].shape} and candidates of shape "
+            f"{columns['candidates'].shape} do not fit {n} rows of {total} slots"
+        )
+    ends = np.concatenate([[0], np.cumsum(slots)])
+    unanswered = columns["action"] < 0
+    arrays = []
+    schema = described.schema
+    for f in schema:
+        values = columns[f.name]
+        if f.name == "agent":
+            names = pa.DictionaryArray.from_arrays(
+                pa.array(values.astype(np.int32)), pa.array(described.agents)
+            )
+            array = names.cast(pa.string())
+        elif f.name == "globals":
+            flat = values.reshape(-1).astype(np.float32, copy=False)
+            array = _lists(f.type, np.arange(n + 1) * G, flat)
+        elif f.name == "candidates":
+            flat = values.reshape(-1).astype(np.float32, copy=False)
+            array = _lists(f.type, ends * F, flat)
+        elif f.name == "mask":
+            array = _lists(f.type, ends, values.astype(np.bool_, copy=False))
+        else:
+            null = None
+            if f.name == "propensity":
+                null = np.isnan(values)
+            elif f.nullable:
+                null = unanswered if f.name in ("action", "key") else values < 0
+            array = pa.array(values, type=f.type, mask=null)
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _flat(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[Any]]:
-    values = column.combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
-    return np.asarray(values.flatten().to_numpy(zero_copy_only=False))
-
-
-def _stack(column: pa.ChunkedArray, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    flat = _flat(column)
-    if len(flat) != len(column) * width:
-        raise CorruptError(f"a row does not have {width} global features", hint=_AGAIN)
-    return flat.reshape(-1, width).astype(np.float32)
+def _lists(kind: pa.DataType, offsets: Column, values: Column) -> pa.ListArray:
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise CorruptError("more than 2^31 values in one table; write it in several")
+    starts = pa.array(offsets.astype(np.int32))
+    return pa.ListArray.from_arrays(starts, pa.array(values), type=kind)

@@ -12,9 +12,10 @@ from toolkit.cluster import Cluster, Node
 from toolkit.decision import decide
 from toolkit.errors import require
 from toolkit.inferred import log as logs
+from toolkit.inferred.durations import mean_seconds
 from toolkit.inferred.log import Log
-from toolkit.inferred.placement import mean_seconds
 from toolkit.inferred.rows import Inferred, Rows
+from toolkit.inferred.steps import Steps
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
     ARRIVED,
@@ -41,7 +42,13 @@ _ORDER = {ARRIVED: 0, FINISHED: 1, KILLED: 1, STARTED: 2}
 _NO_TIME = 3
 
 
-def infer(tables: Mapping[str, pa.Table], *, interval: float, edges_known: bool = True) -> Inferred:
+def infer(
+    tables: Mapping[str, pa.Table],
+    *,
+    interval: float,
+    edges_known: bool = True,
+    steps: Steps | None = None,
+) -> Inferred:
     """Return the allocations that the requests of a run imply.
 
     Every ``interval`` seconds each type is asked; the answer is what most of its tasks asked for
@@ -52,6 +59,7 @@ def infer(tables: Mapping[str, pa.Table], *, interval: float, edges_known: bool 
         tables: The tables of a trace, of this run alone.
         interval: Seconds.
         edges_known: As for :func:`toolkit.inferred.log.read`.
+        steps: Takes the decisions with all that they show.
 
     Raises:
         ConfigError: When requests are not told, no type ever asked for different amounts, or
@@ -78,7 +86,7 @@ def infer(tables: Mapping[str, pa.Table], *, interval: float, edges_known: bool 
         count <= MOST_DECISIONS,
         f"an interval of {interval:g} s gives {count:,} decisions, more than {MOST_DECISIONS:,}",
     )
-    return _replay(log, types, profiles, profile_of, interval)
+    return _replay(log, types, profiles, profile_of, interval, steps)
 
 
 def _replay(
@@ -87,6 +95,7 @@ def _replay(
     profiles: list[tuple[float, float, float]],
     profile_of: list[int],
     interval: float,
+    steps: Steps | None,
 ) -> Inferred:
     index = {t: i for i, t in enumerate(types)}
     type_of = [index[t] for t in log.type]
@@ -94,7 +103,7 @@ def _replay(
     chosen, strays = _choices(log, type_of, profile_of, interval, len(types))
     scene = Scene(workload=workload, state=initial(workload), world=unknown())
     s, state = scene.known, scene.state
-    rows = Rows()
+    rows = Rows(steps)
     events = [(t, _ORDER[ARRIVED], ARRIVED, j) for j, t in enumerate(log.arrival)]
     for k, a in enumerate(log.attempts):
         events.append((a.start, _ORDER[STARTED], STARTED, k))
@@ -104,8 +113,10 @@ def _replay(
     events.sort()
     running: dict[int, int] = {}
     early = i = 0
-    for epoch in range(int(events[-1][0] / interval) + 1):
-        while i < len(events) and events[i][0] <= epoch * interval:
+
+    def happens(until: float) -> None:
+        nonlocal early, i
+        while i < len(events) and events[i][0] <= until:
             at, _, kind, subject = events[i]
             i += 1
             if kind == ARRIVED:
@@ -121,7 +132,10 @@ def _replay(
                 apply_event(s, STARTED, task, at, at)
             elif running.pop(subject, -1) >= 0:
                 apply_event(s, kind, task, at, at)
+
+    for epoch in range(int(events[-1][0] / interval) + 1):
         before = float(state.time[0])
+        happens(epoch * interval)
         pass_time(s, epoch * interval)
         if epoch > 0:
             settle(s, epoch * interval - before)
@@ -130,13 +144,16 @@ def _replay(
             p = chosen[t][min(epoch, len(chosen[t]) - 1)]
             rows.answer(state, decide(scene), types[t], p, p)
             choose_profile(s, p)
+    before = float(state.time[0])
+    happens(events[-1][0])
+    settle(s, float(state.time[0]) - before)
     left_out = dict(log.left_out)
     if strays:
         left_out["tasks that asked for other than most of their interval"] = strays
     if early:
         left_out["attempts that started before they were ready"] = early
     told = [{"cpus": c, "memory": m, "gpus": g} for c, m, g in profiles]
-    return rows.inferred(left_out, {"profiles": told, "interval": interval})
+    return rows.inferred(left_out, scene, {"profiles": told, "interval": interval})
 
 
 def _choices(

@@ -13,12 +13,22 @@ from toolkit.cluster import Cluster, Node
 from toolkit.decision import decide
 from toolkit.errors import ConfigError, require
 from toolkit.inferred import log as logs
+from toolkit.inferred.durations import Durations
 from toolkit.inferred.log import Log
-from toolkit.inferred.placement import mean_seconds
 from toolkit.inferred.rows import Inferred, Rows
-from toolkit.simulator.rules import choose, open_epoch
+from toolkit.inferred.steps import Steps
+from toolkit.simulator.rules import choose, employ, granted, open_epoch
 from toolkit.simulator.scene import Scene
-from toolkit.simulator.state import ARRIVED, apply_event, initial
+from toolkit.simulator.state import (
+    ARRIVED,
+    FINISHED,
+    KILLED,
+    STARTED,
+    WAITING,
+    apply_event,
+    begin,
+    initial,
+)
 from toolkit.simulator.world import unknown
 from toolkit.workload import CONFIGURATION, Workload, assemble
 
@@ -66,11 +76,61 @@ def application(tables: Mapping[str, pa.Table]) -> Application:
     return Application(log=log, fleet=(float(cores), float(memory), most))
 
 
+class Applications:
+    """What a set of applications chose from, gathered one after another; none is kept."""
+
+    def __init__(self) -> None:
+        self._fleets: set[Fleet] = set()
+        self._types: set[str] = set()
+        self._durations = Durations()
+
+    def add(self, one: Application) -> None:
+        """Count an application among the set."""
+        self._fleets.add(one.fleet)
+        self._types |= set(one.log.type)
+        for attempt in one.log.attempts:
+            self._durations.add(one.log.type[attempt.task], one.fleet[:2], attempt)
+
+    def infer(self, one: Application, steps: Steps | None = None) -> Inferred:
+        """Return the configuration of an application of the set as a decision.
+
+        The application is a batch that meets no other; its stages are the types of its tasks, and
+        the estimates are the mean recorded seconds of a type on executors of a shape.
+
+        Args:
+            one: An application that was added.
+            steps: Takes the decision with all that it shows.
+
+        Raises:
+            ConfigError: When all ran on the same executors, so that nobody chose.
+        """
+        fleets = sorted(self._fleets)
+        if len(fleets) < 2:
+            raise ConfigError("all applications ran on the same executors, so nobody chose")
+        shapes, types = sorted({f[:2] for f in fleets}), sorted(self._types)
+        index = {t: i for i, t in enumerate(types)}
+        seconds = self._durations.means(types, shapes)
+        table = np.array([[shapes.index(f[:2]), *f] for f in fleets], dtype=np.float64)
+        host = Node(
+            name="host",
+            cpus=max(f[0] * f[2] for f in fleets),
+            memory=max(f[1] * f[2] for f in fleets),
+        )
+        told = [{"cores": c, "memory": m, "instances": k} for c, m, k in fleets]
+        scene = _batch(one.log, types, index, seconds, table, Cluster(nodes=(host,)))
+        s, state, rows = scene.known, scene.state, Rows(steps)
+        apply_event(s, ARRIVED, 0, 0.0, 0.0)
+        open_epoch(s, False)
+        key = fleets.index(one.fleet)
+        rows.answer(state, decide(scene), "fleet", key, key)
+        choose(s, key)
+        if steps is not None:
+            _run(scene, one.log, key)
+        return rows.inferred(one.log.left_out, scene, {"configurations": told})
+
+
 def infer(applications: Sequence[Application]) -> list[Inferred]:
     """Return the configuration of each application as one decision among those of all of them.
-
-    Each application is a batch that meets no other; its stages are the types of its tasks, and
-    the estimates are the mean recorded seconds of a type on executors of a shape.
 
     Args:
         applications: Two or more, on at least two different fleets.
@@ -78,39 +138,32 @@ def infer(applications: Sequence[Application]) -> list[Inferred]:
     Raises:
         ConfigError: When all ran on the same executors, so that nobody chose.
     """
-    fleets = sorted({a.fleet for a in applications})
-    if len(fleets) < 2:
-        raise ConfigError("all applications ran on the same executors, so nobody chose")
-    shapes = sorted({f[:2] for f in fleets})
-    types = sorted({t for a in applications for t in a.log.type})
-    index = {t: i for i, t in enumerate(types)}
-    seconds = mean_seconds(
-        [
-            (index[a.log.type[x.task]], shapes.index(a.fleet[:2]), x)
-            for a in applications
-            for x in a.log.attempts
-        ],
-        len(types),
-        len(shapes),
-    )
-    table = np.array([[shapes.index(f[:2]), *f] for f in fleets], dtype=np.float64)
-    host = Node(
-        name="host",
-        cpus=max(f[0] * f[2] for f in fleets),
-        memory=max(f[1] * f[2] for f in fleets),
-    )
-    told = [{"cores": c, "memory": m, "instances": k} for c, m, k in fleets]
-    found = []
-    for a in applications:
-        scene = _batch(a.log, types, index, seconds, table, Cluster(nodes=(host,)))
-        s, state, rows = scene.known, scene.state, Rows()
-        apply_event(s, ARRIVED, 0, 0.0, 0.0)
-        open_epoch(s, False)
-        key = fleets.index(a.fleet)
-        rows.answer(state, decide(scene), "fleet", key, key)
-        choose(s, key)
-        found.append(rows.inferred(a.log.left_out, {"configurations": told}))
-    return found
+    known = Applications()
+    for one in applications:
+        known.add(one)
+    return [known.infer(one) for one in applications]
+
+
+def _run(scene: Scene, log: Log, key: int) -> None:
+    """Let an application run as its log tells, on the executors that it chose."""
+    s, state = scene.known, scene.state
+    employ(s, key, int(granted(s, key)))
+    begin(s, 0)
+    events = [(a.start, 1, k, STARTED) for k, a in enumerate(log.attempts)]
+    for k, a in enumerate(log.attempts):
+        if a.end is not None:
+            # What took no time ends after it started.
+            events.append((a.end, 0 if a.end > a.start else 2, k, FINISHED if a.done else KILLED))
+    running: dict[int, int] = {}
+    for at, _, k, kind in sorted(events):
+        task = log.attempts[k].task
+        if kind == STARTED:
+            if state.status[task] != WAITING:
+                continue
+            running[k] = task
+        elif running.pop(k, -1) < 0:
+            continue
+        apply_event(s, kind, task, at, at)
 
 
 def _batch(

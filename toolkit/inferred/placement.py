@@ -6,16 +6,18 @@ scheduler knew and with which probability it chose is not in a log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from toolkit.cluster import Cluster, Node
-from toolkit.decision import decide
+from toolkit.decision import Decision, decide
 from toolkit.inferred import log as logs
-from toolkit.inferred.log import Attempt, Log
+from toolkit.inferred.durations import mean_seconds
+from toolkit.inferred.log import Log
 from toolkit.inferred.rows import Inferred, Rows
+from toolkit.inferred.steps import Steps
 from toolkit.simulator.rules import choose, close_epoch, go_on, open_epoch, placed, some_placeable
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
@@ -46,7 +48,11 @@ _NO_TIME = 5
 
 
 def infer(
-    tables: Mapping[str, pa.Table], *, wait_after: float, edges_known: bool = True
+    tables: Mapping[str, pa.Table],
+    *,
+    wait_after: float,
+    edges_known: bool = True,
+    steps: Steps | None = None,
 ) -> Inferred:
     """Return the placements that the starts of a run imply.
 
@@ -58,12 +64,13 @@ def infer(
         tables: The tables of a trace, of this run alone.
         wait_after: Seconds.
         edges_known: As for :func:`toolkit.inferred.log.read`.
+        steps: Takes the decisions with all that they show.
 
     Raises:
         ConfigError: When the log does not tell enough, or has too many starts or edges.
     """
     log = logs.read(tables, placed=True, edges_known=edges_known)
-    return _Replay(log, workload_of(log), wait_after).run()
+    return _Replay(log, workload_of(log), wait_after, steps).run()
 
 
 def workload_of(log: Log) -> Workload:
@@ -148,30 +155,10 @@ def _estimates(log: Log, type_of: Indices, cluster: Cluster, types: int) -> Floa
     )
 
 
-def mean_seconds(found: Sequence[tuple[int, int, Attempt]], rows: int, columns: int) -> Floats:
-    """Return the mean seconds of the attempts that ended well, by row and column.
-
-    Where none did in a column the mean of the row stands, where none did in a row that of all.
-
-    Args:
-        found: Row, column and attempt.
-        rows: How many there are.
-        columns: How many there are.
-    """
-    total, count = np.zeros((rows, columns)), np.zeros((rows, columns))
-    for row, column, a in found:
-        if a.done and a.end is not None:
-            total[row, column] += a.end - a.start
-            count[row, column] += 1
-    overall = total.sum() / max(count.sum(), 1.0)
-    in_row = total.sum(axis=1) / np.maximum(count.sum(axis=1), 1.0)
-    in_row = np.where(count.sum(axis=1) > 0, in_row, overall)
-    mean = np.where(count > 0, total / np.maximum(count, 1.0), in_row[:, None])
-    return np.asarray(np.maximum(mean, 1e-9))
-
-
 class _Replay:
-    def __init__(self, log: Log, workload: Workload, wait_after: float) -> None:
+    def __init__(
+        self, log: Log, workload: Workload, wait_after: float, steps: Steps | None
+    ) -> None:
         self._log, self._patience = log, wait_after
         self._workload = workload
         self._scene = Scene(workload=workload, state=initial(workload), world=unknown())
@@ -181,7 +168,7 @@ class _Replay:
         self._real = np.arange(workload.tasks)
         self._group = _groups(workload.arrays.twin)
         self._running: dict[int, int] = {}
-        self._rows = Rows()
+        self._rows = Rows(steps)
         self._early = 0
 
     def run(self) -> Inferred:
@@ -202,6 +189,8 @@ class _Replay:
         starts = [a.start for a in log.attempts]
         begun = 0
         for i, (at, _, kind, subject) in enumerate(events):
+            if self._state.done:
+                break
             if kind == _START:
                 begun += 1
                 pass_time(s, at)
@@ -220,7 +209,7 @@ class _Replay:
         left_out = dict(log.left_out)
         if self._early:
             left_out["attempts that started before they were ready"] = self._early
-        return self._rows.inferred(left_out)
+        return self._rows.inferred(left_out, self._scene)
 
     def _start(self, k: int) -> None:
         s, state, rows, attempt = self._s, self._state, self._rows, self._log.attempts[k]
@@ -233,7 +222,9 @@ class _Replay:
             open_epoch(s, True)
         asked = state.cursor[STAGE] == ASK_TASK
         decision = decide(self._scene) if asked else None
-        if rows.answer(state, decision, "task", task, self._log.task[attempt.task]):
+        shown = decision if asked or rows.steps is None else self._unasked()
+        number = self._log.task[attempt.task]
+        if rows.answer(state, decision, "task", task, number, shown=shown):
             choose(s, task)
         else:
             state.cursor[STAGE] = ASK_NODE
@@ -247,6 +238,15 @@ class _Replay:
             state.cursor[NUMBER] += 1
         placed(s, task, node, float(state.time[0]))
         go_on(s)
+
+    def _unasked(self) -> Decision:
+        """Return what would be asked if some node had room for any task."""
+        cursor = self._state.cursor
+        stage = int(cursor[STAGE])
+        cursor[STAGE] = ASK_TASK
+        shown = decide(self._scene)
+        cursor[STAGE] = stage
+        return shown
 
     def _stand_in(self, real: int) -> int:
         """Return the ready task of the state that stands for one of the log, or -1."""

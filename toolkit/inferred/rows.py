@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolkit.decision import Decision
+from toolkit.inferred.steps import Steps
+from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import EPOCH, State
 
 COLUMNS = (
@@ -25,12 +27,14 @@ class Inferred:
         waits: How many are waits.
         left_out: What of the log they do not cover, as counts.
         options: What the keys stand for where the trace has no table of them.
+        scene: After the last of what ran.
     """
 
     columns: Mapping[str, list[Any]]
     invalid: int
     waits: int
     left_out: Mapping[str, int]
+    scene: Scene
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -40,13 +44,25 @@ class Inferred:
 
 
 class Rows:
-    """Collects decisions; none of them has a propensity."""
+    """Collects decisions; none of them has a propensity.
 
-    def __init__(self) -> None:
+    Args:
+        steps: Takes them too, with all that they show; nobody does where absent.
+    """
+
+    def __init__(self, steps: Steps | None = None) -> None:
+        self.steps = steps
         self.columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
 
     def answer(
-        self, state: State, decision: Decision | None, agent: str, wanted: int, key: int
+        self,
+        state: State,
+        decision: Decision | None,
+        agent: str,
+        wanted: int,
+        key: int,
+        *,
+        shown: Decision | None = None,
     ) -> bool:
         """Keep the answer to a decision; return whether it was a legal one.
 
@@ -56,6 +72,7 @@ class Rows:
             agent: Who was asked.
             wanted: The key of what was chosen, among those of the decision.
             key: The same as the trace names it.
+            shown: What would have been asked where nothing was due, for the steps.
         """
         slot = -1
         if decision is not None:
@@ -75,10 +92,13 @@ class Rows:
         c["digest"].append("" if decision is None else decision.digest())
         c["inferred"].append(True)
         c["invalid"].append(not legal)
+        seen = shown if decision is None else decision
+        if self.steps is not None and seen is not None:
+            self.steps.take(seen, slot, legal=legal)
         return legal
 
     def inferred(
-        self, left_out: Mapping[str, int], options: Mapping[str, Any] | None = None
+        self, left_out: Mapping[str, int], scene: Scene, options: Mapping[str, Any] | None = None
     ) -> Inferred:
         """Return what was collected."""
         keys, agents = self.columns["key"], self.columns["agent"]
@@ -88,5 +108,6 @@ class Rows:
             invalid=sum(self.columns["invalid"]),
             waits=waits,
             left_out=left_out,
+            scene=scene,
             options=options or {},
         )

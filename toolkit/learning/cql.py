@@ -31,7 +31,7 @@ from d3rlpy.torch_utility import TorchMiniBatch
 from torch import Tensor, nn
 
 from toolkit.data.buffer import FlatBuffer
-from toolkit.data.transitions import Transitions
+from toolkit.data.padding import Transitions
 from toolkit.errors import require
 from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
 

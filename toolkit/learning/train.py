@@ -14,8 +14,9 @@ from hydra.utils import instantiate
 
 from toolkit import tracking
 from toolkit.data import build
-from toolkit.data.card import DatasetCard
-from toolkit.data.transitions import Transitions, pad, read
+from toolkit.data.audit import check_files
+from toolkit.data.dataset import Dataset, load_dataset, opened
+from toolkit.data.place import Place
 from toolkit.errors import NotFoundError
 from toolkit.policies import learned
 from toolkit.progress import progress, say
@@ -44,9 +45,8 @@ def train(cfg: DictConfig) -> Report:
     if store.exists("policies", name) and not cfg.force:
         say(f"policy {name} is there already; force=true trains it again")
         return _report(store.get("policies", name))
-    store.verify(dataset)
-    card = DatasetCard.load(dataset.path)
-    data = training_data(dataset)
+    check_files(dataset)
+    data = dataset.transitions("train", memory=float(cfg.memory))
     torch.set_num_threads(1)
     curve: list[tuple[int, Mapping[str, float]]] = []
     start = time.monotonic()
@@ -60,7 +60,10 @@ def train(cfg: DictConfig) -> Report:
             done = step
 
         scorer = algo.fit(
-            data, discount_seconds=card.discount_seconds, seed=int(cfg.seed), on_metric=on_metric
+            data,
+            discount_seconds=dataset.card.discount_seconds,
+            seed=int(cfg.seed),
+            on_metric=on_metric,
         )
     seconds = time.monotonic() - start
     lineage = {
@@ -69,13 +72,13 @@ def train(cfg: DictConfig) -> Report:
         "seed": int(cfg.seed),
         "dataset": dataset.id,
         "dataset_digest": dataset.digest,
-        "calibration": dataset.manifest["inputs"]["calibration"],
+        "calibration": dataset.manifest["inputs"].get("calibration", ""),
         "commit": revision(),
         "command": f"toolkit train +algo={algo.name} dataset={dataset.id} seed={cfg.seed}",
     }
     store.discard("policies", name)
     folder = store.partial("policies", name)
-    learned.save(scorer, {**data.described, "lineage": lineage}, folder)
+    learned.save(scorer, {**data.described.to_dict(), "lineage": lineage}, folder)
     product = store.commit(
         "policies",
         name,
@@ -108,27 +111,18 @@ def _silence_gym() -> None:
         importlib.import_module("gym")
 
 
-def _dataset(store: Store, cfg: DictConfig) -> Product:
+def _dataset(store: Store, cfg: DictConfig) -> Dataset:
     """Return the dataset asked for; by default that of the newest trace, built on demand."""
     if cfg.dataset != "latest":
-        return store.get("datasets", cfg.dataset)
+        return load_dataset(str(cfg.dataset))
     try:
         trace = replayable(store, cfg.trace)
     except NotFoundError:
         if cfg.trace == "latest" and store.list("datasets"):
-            return store.get("datasets")
+            return opened(Place(store.get("datasets").path))
         raise
-    return build.ensure(store, trace, discount_seconds=float(cfg.discount_seconds))
-
-
-def training_data(dataset: Product) -> Transitions:
-    """Return the transitions of all runs of a dataset.
-
-    Policies are judged on unseen workload seeds, so no recorded run needs to be held back here;
-    the card's ``held_out`` runs are for off-policy estimates.
-    """
-    files = sorted(dataset.path.glob("part-*.parquet"))
-    return pad(read(files))
+    built = build.ensure(store, trace, discount_seconds=float(cfg.discount_seconds))
+    return opened(Place(built.path))
 
 
 def _report(product: Product) -> Report:

@@ -403,7 +403,7 @@ def response(w: WorkloadArrays, durations: Floats) -> Bound:
     )
 
 
-def _soonest(arrival: Floats, work: Floats) -> Floats:
+def soonest(arrival: Floats, work: Floats) -> Floats:
     """Return when jobs complete, in order, on one machine by shortest remaining work first; [J].
 
     At no time has any other rule, interrupting and sharing as it likes, completed more jobs:
@@ -467,6 +467,6 @@ def mean_response(w: WorkloadArrays, durations: Floats) -> float:
     least = np.sort(w.arrival + alone)
     best = 0.0
     for charge in by_job:
-        total = np.maximum(_soonest(w.arrival, charge), least).sum() - w.arrival.sum()
+        total = np.maximum(soonest(w.arrival, charge), least).sum() - w.arrival.sum()
         best = max(best, float(total) / len(w.arrival))
     return best

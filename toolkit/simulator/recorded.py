@@ -14,6 +14,7 @@ from toolkit.errors import ConfigError, CorruptError
 from toolkit.live import Chooser, Outcome
 from toolkit.scenarios.pipelines import Estimates, Pipelines, PipelineWorkload
 from toolkit.simulator.durations import Observations
+from toolkit.simulator.fitting import check_event
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
     ARRIVED,
@@ -137,9 +138,11 @@ class Recorded:
     Args:
         trace: The trace.
         run: Which of its runs; one whose decisions were recorded.
+        cut: When the recording was cut if it was, s; inf where that is not known.
     """
 
-    def __init__(self, trace: Trace, run: int) -> None:
+    def __init__(self, trace: Trace, run: int, cut: float = np.inf) -> None:
+        self._cut = cut
         jobs = trace.of("jobs", run).sort_by("job")
         tasks = trace.of("tasks", run).sort_by([("task", "ascending"), ("attempt", "ascending")])
         if len(trace.of("decisions", run)) == 0:
@@ -189,10 +192,13 @@ class Recorded:
         boundary = np.inf if last else float(self._epoch_at[self._epoch])
         while self._next < len(self._seen) and self._seen[self._next] <= boundary:
             i = self._next
+            check_event(scene, int(self._kinds[i]), int(self._subjects[i]))
             apply_event(s, self._kinds[i], self._subjects[i], self._at[i], self._seen[i])
             self._next += 1
         if not last:
             pass_time(s, boundary)
+        elif not state.done and self._cut < np.inf:
+            pass_time(s, self._cut)
         elif not state.done:
             # The recording was cut here: let the clock leave any horizon behind.
             state.time[0] = np.inf
@@ -251,8 +257,13 @@ class Forced:
     def _choose(self, decision: Decision) -> tuple[int, float | None]:
         i = self._next
         self._next += 1
-        if i >= len(self._actions):
+        if i >= len(self._actions) and decision.agent in self._last:
             return self._last[decision.agent], None
+        if i >= len(self._actions):
+            raise CorruptError(
+                f"the replay asks {decision.agent!r}, of whom nothing was recorded: the trace does "
+                "not fit its scenario"
+            )
         if self._agents[i] != decision.agent:
             raise CorruptError(
                 f"decision {i} was recorded for {self._agents[i]!r} but the replay asks "

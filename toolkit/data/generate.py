@@ -1,0 +1,225 @@
+"""Generate: episodes of a scenario under behaviour policies, as rows, by many processes.
+
+Work is cut into chunks of some episodes. What a worker has finished lies in a folder of its own
+until all is there, so that an interrupted generation goes on, and is joined in the order of the
+seeds, so that the bytes do not depend on who was faster.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from toolkit import fanout
+from toolkit.data.episodes import FILE, About
+from toolkit.data.rows import Rows, rows_of, workload_digest
+from toolkit.data.transitions import Description
+from toolkit.data.writer import Writer, write_index
+from toolkit.decision import last_seen
+from toolkit.errors import require
+from toolkit.live import chooser, rollout
+from toolkit.policies.policy import Policy
+from toolkit.progress import progress
+from toolkit.scenarios.scenario import Scenario
+from toolkit.simulator.simulator import Simulator
+
+CHUNK = 8
+"""Episodes that a worker simulates at a time."""
+
+WAVE = 16
+"""Chunks that are handed out before it is seen whether there are enough."""
+
+FEW = 100_000
+"""Decisions that are few: they are simulated one episode at a time, by this process."""
+
+
+class Learner(Protocol):
+    """What chooses the behaviour of each episode by the returns of those before."""
+
+    def ask(self) -> Sequence[tuple[Policy, int]]:
+        """Return the policies of the next episodes, each with the number of its workload."""
+
+    def tell(self, returns: Sequence[float]) -> None:
+        """Learn from the returns of those episodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Who simulates.
+
+    Args:
+        executor: ``processes`` of this machine or ``ray``, a cluster that shares its files.
+        count: Chunks at once; one per core where absent.
+        address: Of the Ray cluster; null starts one on loopback.
+    """
+
+    executor: str = "processes"
+    count: int | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chunk:
+    folder: Path
+    scenario: Scenario
+    policies: Sequence[Policy]
+    seeds: Sequence[int]
+    described: Description
+    discount_seconds: float
+
+
+def simulate(
+    scenario: Scenario, policy: Policy, seed: int, described: Description
+) -> tuple[Rows, About]:
+    """Return one episode as rows.
+
+    Args:
+        scenario: What arrives.
+        policy: Who decides.
+        seed: Of the workload, the luck and the drawing of actions.
+        described: Of the dataset.
+    """
+    workload = scenario.plan(seed)
+    policy.reset(workload)
+    episode = rollout(
+        Simulator(scenario, seed),
+        workload,
+        chooser(policy, seed),
+        horizon=scenario.horizon,
+        weights=scenario.weights,
+    )
+    closing = None if episode.terminated else last_seen(episode.scene)
+    rows = rows_of(episode, workload, described, closing=closing)
+    return rows, About(policy=policy.name, workload=workload_digest(workload), seed=seed)
+
+
+def _chunk(work: _Chunk) -> Path:
+    """Simulate some episodes into a folder; returns it."""
+    aside = work.folder.with_name(f".{work.folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    writer = Writer(aside, work.described, discount_seconds=work.discount_seconds)
+    for policy, seed in zip(work.policies, work.seeds, strict=True):
+        rows, about = simulate(work.scenario, policy, seed, work.described)
+        writer.add(rows, about)
+    write_index(aside, FILE, writer.close())
+    aside.replace(work.folder)
+    return work.folder
+
+
+def episodes_in(folder: Path) -> Iterator[tuple[pa.Table, Mapping[str, Any]]]:
+    """Yield rows and entry of each episode of a folder, in order."""
+    index = pq.read_table(folder / FILE).to_pylist()
+    files = sorted(folder.glob("part-*.parquet"))
+    for number, file in enumerate(files):
+        rows = pq.read_table(file, memory_map=True)
+        for told in index:
+            if told["part"] == number:
+                yield rows.slice(told["first"], told["rows"]), told
+
+
+class InTurn:
+    """Policies that take turns and learn nothing.
+
+    Args:
+        policies: An episode each, and again from the first.
+        count: Episodes that are asked for at a time.
+    """
+
+    def __init__(self, policies: Sequence[Policy], count: int) -> None:
+        self._policies, self._count = policies, count
+        self._next = 0
+
+    def ask(self) -> Sequence[tuple[Policy, int]]:
+        """Return the next policies, each with a workload of its own."""
+        first, self._next = self._next, self._next + self._count
+        turns = len(self._policies)
+        return [(self._policies[(first + i) % turns], i) for i in range(self._count)]
+
+    def tell(self, returns: Sequence[float]) -> None:
+        """Do nothing."""
+
+
+def generate(
+    folder: Path,
+    writer: Writer,
+    scenario: Scenario,
+    behaviour: Sequence[Policy] | Learner,
+    described: Description,
+    *,
+    first_seed: int,
+    transitions: int,
+    discount_seconds: float,
+    workers: Workers,
+) -> None:
+    """Write episodes until there are enough decisions.
+
+    Args:
+        folder: For what is not joined yet.
+        writer: Takes the episodes.
+        scenario: What is planned afresh for every episode.
+        behaviour: Policies in turn, or a learner.
+        described: Of the dataset.
+        first_seed: Of the first workload; those after it count on.
+        transitions: Decisions, at least.
+        discount_seconds: τ.
+        workers: Who simulates.
+
+    Raises:
+        ConfigError: When the episodes repeat each other, so that there are never enough.
+    """
+    size, wave = (1, 1) if transitions <= FEW else (CHUNK, WAVE)
+    learner = InTurn(behaviour, size * wave) if isinstance(behaviour, Sequence) else behaviour
+    seed, done, chunk = first_seed, 0, 0
+    told: set[str] = set()
+    with progress(f"simulating {scenario.name}", transitions, "decisions") as bar:
+        while done < transitions:
+            asked = learner.ask()
+            work = [
+                _Chunk(
+                    folder=folder / f"chunk-{chunk + i:05d}",
+                    scenario=scenario,
+                    policies=[p for p, _ in asked[k : k + size]],
+                    seeds=[seed + w for _, w in asked[k : k + size]],
+                    described=described,
+                    discount_seconds=discount_seconds,
+                )
+                for i, k in enumerate(range(0, len(asked), size))
+            ]
+            before, returns = done, []
+            for ready in _in_order(work, workers):
+                for rows, entry in episodes_in(ready):
+                    returns.append(entry["return"])
+                    # A rule without chance may do twice the same; nothing is learnt from that.
+                    if done < transitions and entry["digest"] not in told:
+                        told.add(entry["digest"])
+                        writer.take(rows, entry)
+                        done += entry["decisions"]
+                        bar.update(entry["decisions"], entry["policy"])
+                if done >= transitions:
+                    break
+            else:
+                learner.tell(returns)
+            require(done > before, f"{scenario.name} repeats its episodes: only {done} decisions")
+            seed, chunk = seed + 1 + max(w for _, w in asked), chunk + len(work)
+
+
+def _in_order(work: Sequence[_Chunk], workers: Workers) -> Iterator[Path]:
+    """Yield finished chunks in order; those that lie there from before are not made again."""
+    missing = [w for w in work if not w.folder.is_dir()]
+    made = fanout.each(_chunk, missing, workers.executor, workers.count, workers.address)
+    try:
+        for w in work:
+            while not w.folder.is_dir():
+                if next(made, None) is None:
+                    break
+            yield w.folder
+    finally:
+        made.close()  # type: ignore[attr-defined]
