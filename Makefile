@@ -29,7 +29,7 @@ endif
 endif
 tiny = $(if $(filter tiny,$(SIZE)),$(TINY_$(1)))
 
-.PHONY: help setup quickstart test check lint bench clean
+.PHONY: help setup quickstart test check lint bench datasets clean
 
 help: ## show this list
 	@echo "make <target> [PYTHON=python3.12] [SIZE=tiny] [TORCH_INDEX=<url>]"
@@ -78,6 +78,14 @@ lint: $(READY) ## ruff and mypy
 bench: $(READY) ## speed of the hot paths
 	@echo "==> bench"
 	$(BIN)/python -m tests.bench
+
+datasets: $(READY) ## the full benchmark datasets, a million decisions each, and their cards
+	@echo "==> datasets: some minutes each"
+	@$(BIN)/toolkit dataset list what=benchmarks format=json | $(BIN)/python -c \
+	  'import json, sys; print(*(b["id"] for b in json.load(sys.stdin)["benchmarks"]), sep="\n")' | \
+	while read -r id; do \
+	  $(BIN)/toolkit dataset build id=$$id && $(BIN)/toolkit dataset verify id=$$id || exit 1; \
+	done
 
 clean: ## remove caches and build outputs; keeps .venv and everything you made
 	@echo "==> clean"

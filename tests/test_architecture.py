@@ -22,7 +22,6 @@ BODIES = (
     "collectors/collect.py",
     "toolkit/simulator/calibrate.py",
     "toolkit/data/build.py",
-    "toolkit/data/export.py",
     "toolkit/data/show.py",
     "toolkit/data/verify.py",
     "toolkit/data/diff.py",

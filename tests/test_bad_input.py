@@ -32,8 +32,19 @@ def made():
     ("words", "said", "hint"),
     [
         (["train", "+algo=cql"], "there is no trace yet", "toolkit collect"),
-        (["train", "+algo=cql", "dataset=nope"], "there is no dataset 'nope'", "toolkit build"),
-        (["build", "trace=nope"], "there is no trace 'nope'", "toolkit collect"),
+        (["train", "+algo=cql", "dataset=nope"], "there is no dataset 'nope'", "toolkit dataset"),
+        (["dataset", "build", "trace=nope"], "there is no trace 'nope'", "toolkit collect"),
+        (["dataset", "build"], "there is no trace yet", "toolkit collect"),
+        (["dataset", "build", "id=x"], "is no id of a dataset", "toolkit dataset list"),
+        (["dataset", "build", "id=placement/x-real-v1"], "nothing makes it again", "shipped"),
+        (["dataset", "build", "append=true", "id=placement/x-mixed-v1"], "needs the trace", ""),
+        (["dataset", "show"], "id needs a value", ""),
+        (["dataset", "show", "id=nope"], "there is no dataset 'nope'", "toolkit dataset list"),
+        (["dataset", "verify", "id=s3a://x/y"], "nothing here reads s3a://", "fsspec"),
+        (["dataset", "diff", "a=x"], "b needs a value", ""),
+        (["dataset", "list", "what=their"], "there is no place of datasets", ""),
+        (["dataset", "shw"], "did you mean 'show'", "toolkit dataset --help"),
+        (["build"], "did you mean 'dataset build'", ""),
         (["evaluate"], "there is no trace yet", "toolkit collect"),
         (["leaderboard"], "there is no trace yet", "toolkit collect"),
         (["train", "dataset=x"], "choose an algo", "+algo="),
@@ -77,15 +88,19 @@ def test_a_truncated_table_is_found_by_its_checksum(capsys, made):
 
 
 def test_a_truncated_dataset_is_found_and_built_again(capsys, made):
-    assert run(capsys, "build")[0] == 0
+    assert run(capsys, "dataset", "build")[0] == 0
     [dataset] = Store().list("datasets")
     part = dataset.path / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:200])
     code, text = run(capsys, "train", "+algo=cql", "algo.n_steps=5")
     assert code == 2
     assert "part-00000.parquet is not what was written" in text
-    assert "toolkit build force=true" in text
-    assert run(capsys, "build", "force=true")[0] == 0
+    assert "toolkit dataset build force=true" in text
+    code, text = run(capsys, "dataset", "verify", f"id={dataset.id}")
+    assert code == 2
+    assert "part-00000.parquet is not what was written" in text
+    assert run(capsys, "dataset", "build", "force=true", f"id={dataset.id}", "trace=made")[0] == 0
+    assert run(capsys, "dataset", "verify", f"id={dataset.id}")[0] == 0
     Store().verify(Store().get("datasets"))
 
 

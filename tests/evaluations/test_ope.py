@@ -7,7 +7,7 @@ import pytest
 
 from collectors.simulated import SimulatedCollector
 from evaluations.ope import require_propensities, weighted_importance
-from toolkit.data.reconstruct import reconstruct
+from toolkit.data.reconstruct import replays
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError
 from toolkit.policies.mixture import Mixture
@@ -23,16 +23,20 @@ def trace(tmp_path_factory):
     return collector.collect(of, [Random()], 0, tmp_path_factory.mktemp("runs"))
 
 
+def returns(trace):
+    return [sum(s.reward for s in r.episode.steps) for r in replays(trace)]
+
+
 def test_the_policy_that_recorded_is_worth_the_mean_of_its_returns(trace):
     found = weighted_importance(trace, Random())
-    assert found.value == pytest.approx(np.mean([r.total for r in reconstruct(trace)]))
+    assert found.value == pytest.approx(np.mean(returns(trace)))
     assert found.effective == pytest.approx(found.episodes) == 12
 
 
 def test_another_policy_is_worth_a_mean_weighted_by_what_it_would_have_done(trace):
     other = Mixture(of=Static(), epsilon=0.9)
     found = weighted_importance(trace, other)
-    totals = [r.total for r in reconstruct(trace)]
+    totals = returns(trace)
     assert min(totals) <= found.value <= max(totals)
     assert 1.0 <= found.effective < 12
 

@@ -108,7 +108,7 @@ def by_id(store: Store, text: str, *, workers: Workers, force: bool = False) -> 
     if name.tier == "real":
         raise ConfigError(
             f"{name} was recorded on a real engine; nothing makes it again",
-            hint="its files come with the toolkit: toolkit dataset show id=<id>; to record your "
+            hint="its files are shipped with the toolkit: toolkit dataset list; to record your "
             "own: toolkit collect, then toolkit dataset build trace=<id>",
         )
     recipe = benchmark_of(name.workload)
@@ -181,7 +181,7 @@ def ensure(
     Args:
         store: Where products lie.
         trace: What to build from.
-        discount_seconds: τ; where absent a tenth of the first episode.
+        discount_seconds: τ; where absent a fifth of the first episode.
         name: Id of the dataset; derived from the trace when absent.
         force: Build again even when there is one.
         append: Let the dataset ``name``, which is there, grow by the runs of the trace.
@@ -191,16 +191,17 @@ def ensure(
         f"discount_seconds must be positive, got {discount_seconds}",
     )
     require(not append or name is not None, "append=true needs the id of what is to grow: id=<id>")
-    identity = fingerprint(trace.digest, _versions(), discount_seconds)
+    origin = fingerprint(trace.digest, _versions())
     if name is None and not force:
-        for known in store.list("datasets"):
-            if known.manifest["about"].get("identity") == identity:
+        for known in reversed(store.list("datasets")):
+            if _made_from(known, origin, discount_seconds):
                 return known
     recorded = traces.read(trace.path)
     runs = _replayed(recorded)
     first = next(runs)
     described = Description.of(first.workload, first.weights)
-    tau = discount_seconds or max(1e-3, first.episode.steps[-1].decision.time / 10)
+    tau = discount_seconds or max(1e-3, round(first.episode.steps[-1].decision.time / 5, 3))
+    identity = fingerprint(origin, tau)
     if append:
         return grow(
             store,
@@ -237,6 +238,14 @@ def ensure(
             traces=[_origin(recorded, trace) | {"same_as_recorded": same / decisions_in(index)}],
         ).scored(chosen, replay_of(recorded, trace, store), described.family, REFERENCES)
         return publish(store, chosen, described, index, story, identity)
+
+
+def _made_from(known: Product, origin: str, discount_seconds: float | None) -> bool:
+    """Return whether a dataset is that of a trace, with this discount or, for None, any."""
+    about = known.manifest["about"]
+    tau = float(about.get("discount_seconds", 0.0))
+    wanted = discount_seconds in (None, tau)
+    return bool(wanted and about.get("identity") == fingerprint(origin, tau))
 
 
 def _origin(recorded: traces.Trace, trace: Product) -> dict[str, Any]:

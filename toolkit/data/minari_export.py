@@ -12,9 +12,10 @@ at every file of the dataset again after each episode.
 
 from __future__ import annotations
 
-import importlib
+import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def write(
         ConfigError: When Minari is not installed, the name is none, or there is such a dataset.
     """
     try:
-        minari = importlib.import_module("minari")
+        import minari
         from minari.dataset.minari_storage import MinariStorage
         from minari.storage.datasets_root_dir import get_dataset_path
     except ImportError as error:
@@ -102,23 +103,22 @@ def write(
         storage.update_metadata(_told(dataset, name, split, str(minari.__version__)))
         told = {int(e["episode"]): e for e in kept.select(["episode", "seed"]).to_pylist()}
         with progress(f"writing {name}", len(held), "episodes") as bar:
+            seeds = {n: told[n]["seed"] for n in told}
             storage.update_episodes(
-                _counted(_buffers(dataset, split, held, {n: told[n]["seed"] for n in told}), bar)
+                _counted(_buffers(dataset, split, held, seeds, data_format == "hdf5"), bar)
             )
     where = "" if out is None else f"MINARI_DATASETS_PATH={root} "
     return Exported(
         path=path,
         episodes=len(held),
-        transitions=int(storage_steps(path)),
+        transitions=_steps(path),
         left_out=len(numbers) - len(held),
         load=f"{where}python -c \"import minari; print(minari.load_dataset('{name}').spec)\"",
     )
 
 
-def storage_steps(path: Path) -> int:
+def _steps(path: Path) -> int:
     """Return the number of steps of a dataset of Minari."""
-    import json
-
     return int(json.loads((path / "data" / "metadata.json").read_text("utf-8"))["total_steps"])
 
 
@@ -210,7 +210,7 @@ def episodes(dataset: Dataset, split: str | None) -> Iterator[pa.Table]:
     for rows in dataset.batches(split):
         episode = rows["episode"].to_numpy()
         cuts = [0, *(np.flatnonzero(np.diff(episode)) + 1).tolist(), len(rows)]
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in pairwise(cuts):
             piece = rows.slice(a, b - a)
             if rest and rest[-1]["episode"][0].as_py() != int(episode[a]):
                 yield pa.concat_tables(rest)
@@ -221,14 +221,22 @@ def episodes(dataset: Dataset, split: str | None) -> Iterator[pa.Table]:
 
 
 def _buffers(
-    dataset: Dataset, split: str | None, held: set[int], seeds: Mapping[int, int | None]
+    dataset: Dataset,
+    split: str | None,
+    held: set[int],
+    seeds: Mapping[int, int | None],
+    plain: bool,
 ) -> Iterator[EpisodeBuffer]:
     from minari.data_collector import EpisodeBuffer
 
     for rows in episodes(dataset, split):
         number = rows["episode"][0].as_py()
         if number in held:
-            yield EpisodeBuffer(seed=seeds[number], **_arrays(rows, dataset.described))
+            arrays = _arrays(rows, dataset.described)
+            if not plain:
+                # Minari 0.5.4 does not read infos that were arrays of numbers back from Arrow.
+                arrays["infos"] = {name: v.tolist() for name, v in arrays["infos"].items()}
+            yield EpisodeBuffer(seed=seeds[number], **arrays)
 
 
 def _arrays(rows: pa.Table, described: Description) -> dict[str, Any]:

@@ -142,7 +142,8 @@ class TransitionStream(IterableDataset[Tensors]):
         self._rank, self._world_size = rank, world_size
         self._kept = None if split is None else pa.array(dataset.numbers(split), pa.int32())
         # Shared, so that workers that outlive an epoch see it.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
         """Draw another order from now on."""

@@ -121,8 +121,12 @@ def _dataset(store: Store, cfg: DictConfig) -> Dataset:
         if cfg.trace == "latest" and store.list("datasets"):
             return opened(Place(store.get("datasets").path))
         raise
-    built = build.ensure(store, trace, discount_seconds=float(cfg.discount_seconds))
+    built = build.ensure(store, trace, discount_seconds=_seconds(cfg.discount_seconds))
     return opened(Place(built.path))
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _report(product: Product) -> Report:

@@ -73,6 +73,6 @@ def _text(name: str, f: dict[str, Any]) -> str:
             line("held out: durations of the other runs", "held_out"),
             line("control: mean duration of each process", "naive"),
             f"  tasks within their predicted 90 % interval: {f['coverage_90']:.1%} of {f['tasks']}",
-            "next: toolkit build, or straight on: toolkit train +algo=cql",
+            "next: toolkit dataset build, or straight on: toolkit train +algo=cql",
         ]
     )
