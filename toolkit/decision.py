@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,10 +54,10 @@ class Decision:
     subject: int
     scene: Scene
 
-    @cached_property
+    @property
     def view(self) -> State:
         """The state, read-only, for policies that plan. Holds estimates only."""
-        return self.scene.state.read_only()
+        return self.scene.view
 
     @property
     def known(self) -> Any:

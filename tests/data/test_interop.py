@@ -461,7 +461,7 @@ def test_what_lies_in_the_parquet_export(shared, tmp_path):
 def test_d3rlpy_trains(shared, memory):
     dataset = shared["allocation"]
     buffer = dataset.buffer("train", memory=memory)
-    assert isinstance(buffer._file, np.memmap) == (memory == 0)
+    assert buffer._mapped == (memory == 0)
     data = dataset.transitions("train")
     keys = {row.tobytes(): i for i, row in enumerate(data.observations[data.rows])}
     batch = buffer.sample_transition_batch(64)
@@ -493,6 +493,20 @@ def test_d3rlpy_draws_every_transition(shared):
     buffer = FlatBuffer(data, discount_seconds=dataset.card.discount_seconds, seed=1)
     drawn = np.concatenate([buffer.sample_transition_batch(500).rewards[:, 0] for _ in range(20)])
     assert set(drawn) == set(data.reward[data.rows].astype(np.float32))
+
+
+@pytest.mark.parametrize("family", ["placement", "truncated"])
+def test_a_file_too_large_to_map_gives_the_same_batches(shared, family):
+    data = shared[family].transitions(None, memory=0)
+    mapped, read = (
+        FlatBuffer(data, discount_seconds=10.0, seed=3, most_mapped=most) for most in (1 << 40, 0)
+    )
+    assert mapped._file is None and read._file is not None
+    for _ in range(20):
+        one, two = mapped.sample_transition_batch(64), read.sample_transition_batch(64)
+        for name in ("observations", "next_observations", "actions", "rewards", "terminals"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+    assert one.terminals.any() == (family == "placement")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

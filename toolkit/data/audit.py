@@ -113,9 +113,8 @@ def _whole(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
     for rows in batches:
         rows = rows if rest is None else pa.concat_tables([rest, rows])
         episode = rows["episode"].to_numpy()
-        cut = int(np.flatnonzero(episode != episode[-1])[-1] + 1) if len(rows) else 0
-        if len(rows) and (episode[0] == episode[-1]):
-            cut = 0
+        others = np.flatnonzero(episode != episode[-1])
+        cut = int(others[-1]) + 1 if len(others) else 0
         if cut:
             yield rows.slice(0, cut)
         rest = rows.slice(cut)

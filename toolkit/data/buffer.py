@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 from d3rlpy.constants import ActionSpace
 from d3rlpy.dataset import DatasetInfo, ReplayBufferBase, Signature, Transition, TransitionMiniBatch
 
-from toolkit.data.padding import Transitions, forget
-from toolkit.errors import ToolkitError, require
+from toolkit.data.padding import Transitions
+from toolkit.errors import CorruptError, ToolkitError, require
 from toolkit.seeding import generator
 
 MOST_MAPPED = 1 << 30
-"""Bytes of mapped files that may be resident before their pages are let go of."""
-_LOOK_EVERY = 4
-"""Batches between two looks at how many are: each of their rows may bring 64 KiB in."""
+"""Bytes of a file that may be mapped whole; of a larger one only the drawn rows are read."""
 _ACTION, _REWARD, _NEXT, _TERMINAL, _INTERVAL = range(5)
 """What each row of numbers holds."""
 
@@ -26,14 +25,14 @@ class FlatBuffer(ReplayBufferBase):
 
     The discount of a step is exp(−elapsed/τ): d3rlpy raises gamma to the ``intervals`` of a
     batch, so that ``intervals`` hold elapsed/τ and gamma is e⁻¹. Observations may lie in a file
-    larger than memory: hardly more than ``most_mapped`` bytes of it stay in the process.
+    larger than memory: its rows are read as they are drawn, and nothing of it stays in the process.
 
     Args:
         data: The transitions.
         discount_seconds: τ.
         seed: Of the sampling.
         reward_scale: Rewards are divided by this.
-        most_mapped: Bytes of mapped files that may be resident.
+        most_mapped: Bytes of a file that may be mapped whole, which is faster.
     """
 
     def __init__(
@@ -48,12 +47,12 @@ class FlatBuffer(ReplayBufferBase):
         require(discount_seconds > 0, "discount_seconds must be positive")
         self._rows = data.rows
         require(len(self._rows) > 0, "the dataset has no valid transition to learn from")
-        self._file = data.observations
         # Without what a mapped array does beside being an array, at every batch.
         self._observations = np.asarray(data.observations)
         self._mapped = isinstance(data.observations, np.memmap)
-        self._large = self._mapped and data.observations.nbytes > most_mapped
-        self._most_mapped, self._batches = most_mapped, 0
+        self._file: _Pairs | None = None
+        if self._mapped and data.observations.nbytes > most_mapped:
+            self._file = _Pairs(data)
         self._following = data.following
         # Side by side, so that a row of a batch is found in one place.
         self._numbers = np.empty((len(data), 5), dtype=np.float32)
@@ -74,12 +73,12 @@ class FlatBuffer(ReplayBufferBase):
             rows.sort()
         # All indices are in range; the check of each would cost as much as the copy.
         following = self._following.take(rows, mode="clip")
-        observations = self._observations.take(rows, axis=0, mode="clip")
-        next_observations = self._observations.take(following, axis=0, mode="clip")
+        if self._file is not None:
+            observations, next_observations = self._file.read(rows, following)
+        else:
+            observations = self._observations.take(rows, axis=0, mode="clip")
+            next_observations = self._observations.take(following, axis=0, mode="clip")
         numbers = np.ascontiguousarray(self._numbers.take(rows, axis=0, mode="clip").T)[:, :, None]
-        self._batches += 1
-        if self._large and self._batches % _LOOK_EVERY == 0:
-            self._let_go()
         return TransitionMiniBatch(
             observations=observations,
             actions=numbers[_ACTION],
@@ -90,10 +89,6 @@ class FlatBuffer(ReplayBufferBase):
             intervals=numbers[_INTERVAL],
             transitions=[],
         )
-
-    def _let_go(self) -> None:
-        if _mapped_bytes() > self._most_mapped:
-            forget(self._file)
 
     @property
     def _width(self) -> int:
@@ -193,10 +188,36 @@ class FlatBuffer(ReplayBufferBase):
         self._fixed()
 
 
-def _mapped_bytes() -> int:
-    """Return the bytes of files that this process has in memory; 0 where no kernel tells."""
-    try:
-        with open("/proc/self/statm", "rb") as told:
-            return int(told.read().split()[2]) * mmap.PAGESIZE
-    except (OSError, IndexError, ValueError):
-        return 0
+class _Pairs:
+    """Reads rows of a file, each with the row after it, which mostly is what followed.
+
+    A mapped file would come in pieces of up to 2 MiB for each row, and stay.
+    """
+
+    def __init__(self, data: Transitions) -> None:
+        observations: Any = data.observations
+        self._width, self._offset = observations.shape[1], observations.offset
+        following = np.arange(1, len(data) + 1)
+        apart = (data.following != following) & (data.following != len(data))
+        require(not apart.any(), "observations in a file must lie in the order of their episodes")
+        self._nothing = len(data)
+        self._stream = open(observations.filename, "rb", buffering=0)  # noqa: SIM115
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._stream.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+    def read(
+        self, rows: npt.NDArray[np.int64], following: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the observations of some rows and those that followed."""
+        pairs = np.empty((len(rows), 2, self._width), dtype=np.float32)
+        flat: Any = pairs.reshape(-1)
+        octets = memoryview(flat).cast("B")
+        size, file = 8 * self._width, self._stream.fileno()
+        begin = 0
+        for place in (rows * (4 * self._width) + self._offset).tolist():
+            found = os.preadv(file, [octets[begin : begin + size]], place)
+            if found != size:
+                raise CorruptError(f"{self._stream.name} ends early", hint="remove it")
+            begin += size
+        pairs[following == self._nothing, 1] = 0.0
+        return pairs[:, 0], pairs[:, 1]

@@ -117,6 +117,11 @@ class Scene:
         """State and workload without the truth, for compiled policies and features."""
         return bundle(self.state, self.workload.arrays, unknown())
 
+    @cached_property
+    def view(self) -> State:
+        """The state behind arrays that cannot be written; it goes on with the state."""
+        return self.state.read_only()
+
     def copy(self) -> Scene:
         """Return an independent copy; the workload is shared."""
         return Scene(workload=self.workload, state=self.state.copy(), world=self.world.copy())
