@@ -6,13 +6,13 @@ import pyarrow as pa
 from tests.workloads import Luck, estimates, scenario
 from toolkit import trace as traces
 from toolkit.data.padding import from_table
-from toolkit.data.reconstruct import replays
 from toolkit.data.rows import rows_of
 from toolkit.data.transitions import Description, table
 from toolkit.live import chooser, rollout
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
+from toolkit.replays.reconstruct import replays
 from toolkit.simulator.simulator import Simulator
 from toolkit.trace import FEATURE, Trace
 from toolkit.workload import CPUS, MEMORY

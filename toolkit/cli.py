@@ -32,12 +32,21 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "collect": ("collectors.collect:collect", "record what an engine or a simulation does"),
     "calibrate": ("toolkit.simulator.calibrate:calibrate", "fit the simulator to traces"),
-    "dataset build": ("toolkit.data.build:build", "make a dataset: a benchmark, or of a trace"),
-    "dataset list": ("toolkit.data.show:listing", "show the datasets there are, here or to build"),
-    "dataset show": ("toolkit.data.show:show", "show what a dataset is and how good one may be"),
-    "dataset verify": ("toolkit.data.verify:verify", "check every byte and row of a dataset"),
-    "dataset diff": ("toolkit.data.diff:diff", "say in what two datasets differ"),
-    "dataset export": ("toolkit.data.export:export", "write a dataset for another library"),
+    "dataset build": (
+        "toolkit.benchmarks.build:build",
+        "make a benchmark dataset, or that of a trace",
+    ),
+    "dataset list": (
+        "toolkit.benchmarks.show:listing",
+        "show the datasets there are, here or to build",
+    ),
+    "dataset show": (
+        "toolkit.benchmarks.show:show",
+        "show what a dataset is and how good one may be",
+    ),
+    "dataset verify": ("toolkit.benchmarks.verify:verify", "check every byte and row of a dataset"),
+    "dataset diff": ("toolkit.benchmarks.diff:diff", "say in what two datasets differ"),
+    "dataset export": ("toolkit.exports.export:export", "write a dataset for another library"),
     "train": ("toolkit.learning.train:train", "learn a policy from a dataset"),
     "evaluate": ("evaluations.evaluate:evaluate", "judge policies on a suite of scenarios"),
     "leaderboard": ("leaderboard.leaderboard:leaderboard", "compare what was evaluated"),

@@ -7,11 +7,11 @@ import pytest
 
 from collectors.simulated import SimulatedCollector
 from toolkit import trace as traces
-from toolkit.data.reconstruct import replays
 from toolkit.envs.registration import scenario_of
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
+from toolkit.replays.reconstruct import replays
 
 FAMILIES = ["workflows_tiny", "genomics_tiny", "batches_tiny"]
 

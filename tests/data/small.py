@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
+from toolkit.benchmarks.generate import simulate
+from toolkit.benchmarks.played import Replay
+from toolkit.benchmarks.publish import Story, publish
 from toolkit.data.card import DatasetId
 from toolkit.data.dataset import Dataset, opened
 from toolkit.data.episodes import FILE, About
-from toolkit.data.generate import simulate
 from toolkit.data.place import Place
-from toolkit.data.played import Replay
-from toolkit.data.publish import Story, publish
 from toolkit.data.rows import Rows
 from toolkit.data.transitions import Description
 from toolkit.data.writer import Writer, write_index
@@ -31,6 +35,21 @@ POLICIES = {
 FAMILIES = tuple(SCENARIOS)
 
 
+def dataset(family: str) -> Dataset:
+    """Return a dataset with measured reference scores; it is made once and copied."""
+    kept = _kept(family)
+    place = Store().root / "datasets" / kept.id
+    if not place.is_dir():
+        shutil.copytree(str(kept.place.local), place)
+    return opened(Place(place))
+
+
+@cache
+def _kept(family: str) -> Dataset:
+    store = Store(Path(tempfile.mkdtemp(prefix="toolkit-tests-")))
+    return small(family, name="tiny", seeds=2, store=store)
+
+
 def small(
     family: str,
     *,
@@ -40,6 +59,7 @@ def small(
     seeds: int = 0,
     part_bytes: int = 100_000_000,
     changed: Callable[[int, Rows, About], tuple[Rows, About]] | None = None,
+    store: Store | None = None,
 ) -> Dataset:
     """Write a dataset into the store of the test and return it.
 
@@ -52,6 +72,7 @@ def small(
             any they are the worst and the best return of the dataset.
         part_bytes: Bytes after which a part is closed; small ones give many parts.
         changed: What becomes of each episode before it is written.
+        store: Another store than that of the test.
     """
     scenario = scenario_of(SCENARIOS[family], list(overrides))
     described = Description.of(scenario.plan(0), scenario.weights)
@@ -61,7 +82,7 @@ def small(
         tier="mixed",
         version=1,
     )
-    store = Store()
+    store = store or Store()
     folder = store.partial("datasets", str(of))
     writer = Writer(folder, described, discount_seconds=10.0, part_bytes=part_bytes)
     policies = [named(p, store).policy for p in POLICIES[family]]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.datasets import dataset
+from tests.data.small import dataset
 from toolkit.data import splits
 from toolkit.data.audit import audit
 from toolkit.data.dataset import load_dataset, opened

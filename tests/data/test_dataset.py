@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import toolkit
-from tests.datasets import dataset
+from tests.data.small import dataset
+from toolkit.benchmarks.generate import simulate
+from toolkit.benchmarks.grow import grow
 from toolkit.data.audit import audit
 from toolkit.data.card import DatasetCard, DatasetId
 from toolkit.data.dataset import load_dataset, opened
-from toolkit.data.generate import simulate
-from toolkit.data.grow import grow
 from toolkit.data.place import Place
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, CorruptError, NotFoundError, SchemaError

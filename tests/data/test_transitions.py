@@ -10,9 +10,9 @@ import pytest
 from tests.recordings import record, rows, transitions
 from toolkit.data.buffer import FlatBuffer
 from toolkit.data.padding import from_table
-from toolkit.data.reconstruct import replays
 from toolkit.data.transitions import Description, describe
 from toolkit.errors import CorruptError, SchemaError
+from toolkit.replays.reconstruct import replays
 
 
 @pytest.fixture(scope="module")

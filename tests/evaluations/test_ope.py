@@ -7,12 +7,12 @@ import pytest
 
 from collectors.simulated import SimulatedCollector
 from evaluations.ope import require_propensities, weighted_importance
-from toolkit.data.reconstruct import replays
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
+from toolkit.replays.reconstruct import replays
 from toolkit.trace import Trace, table
 
 

@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 
 from toolkit import tracking
-from toolkit.data import build
+from toolkit.benchmarks import build
 from toolkit.data.audit import check_files
 from toolkit.data.dataset import Dataset, load_dataset, opened
 from toolkit.data.place import Place

@@ -10,8 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from toolkit.data.logs import INFERRED, InferredRun, inferred_runs
-from toolkit.data.recordings import (
+from toolkit.decision import Decision, decide
+from toolkit.errors import ConfigError, CorruptError
+from toolkit.live import Episode, rollout
+from toolkit.progress import say
+from toolkit.replays.logs import INFERRED, InferredRun, inferred_runs
+from toolkit.replays.recordings import (
     REWARDS,
     LeftOutError,
     Opener,
@@ -21,10 +25,6 @@ from toolkit.data.recordings import (
     seconds,
     whole,
 )
-from toolkit.decision import Decision, decide
-from toolkit.errors import ConfigError, CorruptError
-from toolkit.live import Episode, rollout
-from toolkit.progress import say
 from toolkit.reward import Reward
 from toolkit.simulator.recorded import Forced
 from toolkit.simulator.rules import open_epoch
@@ -71,7 +71,7 @@ def replays(trace: Trace, weights: Reward | None = None) -> Iterator[Replayed]:
     Args:
         trace: A recording, or an import with inferred decisions.
         weights: Of the reward; those of the recording where absent, for logs those of
-            ``toolkit.data.logs.TOLD``.
+            ``toolkit.replays.logs.TOLD``.
 
     Raises:
         ConfigError: When no run can be replayed.

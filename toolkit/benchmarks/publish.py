@@ -17,15 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from toolkit.benchmarks import page, reference
+from toolkit.benchmarks.benchmark import REFERENCE_SEED
+from toolkit.benchmarks.played import Replay
 from toolkit.catalogue import Catalogue
 from toolkit.data import coverage as coverages
-from toolkit.data import page, reference
-from toolkit.data.benchmark import REFERENCE_SEED
 from toolkit.data.card import DatasetCard, DatasetId
 from toolkit.data.coverage import Coverage
 from toolkit.data.episodes import FILE, decisions_in
 from toolkit.data.place import Place
-from toolkit.data.played import Replay
 from toolkit.data.splits import SPLITS
 from toolkit.data.transitions import Description
 from toolkit.policies.named import named

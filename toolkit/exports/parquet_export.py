@@ -13,15 +13,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from toolkit.data import page
-from toolkit.data.aside import aside
+from toolkit.benchmarks import page
 from toolkit.data.card import DatasetCard
 from toolkit.data.dataset import Dataset
 from toolkit.data.episodes import FILE, decisions_in
-from toolkit.data.export import Exported
 from toolkit.data.splits import SPLITS
 from toolkit.data.writer import parquet_writer
 from toolkit.errors import NotFoundError, require
+from toolkit.exports.aside import aside
+from toolkit.exports.export import Exported
 
 CARD, ABOUT = "card.yaml", "README.md"
 _KNOWN = {*(f"{split}.parquet" for split in SPLITS), FILE, CARD, ABOUT, page.PICTURE}
@@ -29,7 +29,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 def write(dataset: Dataset, out: Path, split: str | None, force: bool) -> Exported:
-    """Write a dataset; see :func:`toolkit.data.export.to_parquet`."""
+    """Write a dataset; see :func:`toolkit.exports.export.to_parquet`."""
     wanted = [s for s in SPLITS if dataset.numbers(s) and split in (None, s)]
     dataset.numbers(split)
     require(bool(wanted), f"{dataset.id} has no episode in the split {split!r}")

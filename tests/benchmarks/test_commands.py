@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.datasets import dataset
+from tests.data.small import dataset
 from toolkit import cli
 from toolkit.data.audit import audit
 from toolkit.data.dataset import load_dataset

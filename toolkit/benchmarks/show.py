@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.data import page
-from toolkit.data.benchmark import FIRST_SEED, benchmark_of, benchmarks
+from toolkit.benchmarks import page
+from toolkit.benchmarks.benchmark import FIRST_SEED, benchmark_of, benchmarks
 from toolkit.data.dataset import Dataset, load_dataset, opened, shipped
 from toolkit.data.place import Place
 from toolkit.envs.registration import scenario_of

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from toolkit import trace as traces
-from toolkit.data import publish
+from toolkit.benchmarks import publish
+from toolkit.benchmarks.benchmark import benchmark_of
+from toolkit.benchmarks.played import Replay, replay_of
 from toolkit.data.audit import audit
-from toolkit.data.benchmark import benchmark_of
 from toolkit.data.card import DatasetCard, DatasetId
 from toolkit.data.dataset import Dataset, load_dataset, opened, shipped
 from toolkit.data.place import Place
-from toolkit.data.played import Replay, replay_of
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, CorruptError
 from toolkit.paths import cards_dir

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.data.reference import Calibrated, Played
+from toolkit.benchmarks.reference import Calibrated, Played
 from toolkit.errors import ToolkitError
 from toolkit.reward import Reward
 from toolkit.scenarios import torch_dags

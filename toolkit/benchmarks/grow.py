@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from toolkit.benchmarks.publish import Story, card_of, told, view
 from toolkit.data.card import DatasetId
 from toolkit.data.dataset import opened
 from toolkit.data.place import Place
-from toolkit.data.publish import Story, card_of, told, view
 from toolkit.data.transitions import Description
 from toolkit.data.writer import Writer, write_index
 from toolkit.errors import ConfigError, require, unknown

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from toolkit.data.recordings import REWARDS, believing, whole
 from toolkit.errors import ConfigError, CorruptError
 from toolkit.inferred import allocation, configuration, placement
 from toolkit.inferred.rows import COLUMNS, Inferred
 from toolkit.inferred.steps import Steps
+from toolkit.replays.recordings import REWARDS, believing, whole
 from toolkit.reward import BatchWeights, Reward, Weights, WorkflowWeights
 from toolkit.trace import Trace
 from toolkit.workload import FAMILIES

@@ -21,12 +21,12 @@ from torch.utils.data import DataLoader
 
 from tests.data.small import FAMILIES, small
 from toolkit import cli
-from toolkit.data import minari_export
 from toolkit.data.buffer import FlatBuffer
 from toolkit.data.dataset import load_dataset
-from toolkit.data.export import to_minari, to_npz, to_parquet
 from toolkit.data.torch_data import whole
 from toolkit.errors import ConfigError, NotFoundError
+from toolkit.exports import minari_export
+from toolkit.exports.export import to_minari, to_npz, to_parquet
 
 LATE = "scenario.horizon=12"
 """A workflow is not done by then: its episodes are truncated."""
@@ -277,7 +277,7 @@ def test_without_minari(shared, monkeypatch):
 
 @pytest.mark.parametrize("split", [None, "train"])
 def test_npz(dataset, split, tmp_path, monkeypatch):
-    from toolkit.data import npz_export
+    from toolkit.exports import npz_export
 
     monkeypatch.setattr(npz_export, "_CHUNK", 50)
     done = to_npz(dataset, tmp_path / "x.npz", split)

@@ -27,13 +27,13 @@ from gymnasium.envs.registration import EnvSpec
 
 from toolkit import __version__
 from toolkit.catalogue import Catalogue
-from toolkit.data.aside import aside
 from toolkit.data.card import DatasetId
 from toolkit.data.dataset import Dataset
-from toolkit.data.export import Exported
 from toolkit.data.padding import from_table
 from toolkit.data.transitions import Description
 from toolkit.errors import ConfigError, require, unknown
+from toolkit.exports.aside import aside
+from toolkit.exports.export import Exported
 from toolkit.progress import progress
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def write(
     force: bool,
     data_format: str,
 ) -> Exported:
-    """Write a dataset; see :func:`toolkit.data.export.to_minari`.
+    """Write a dataset; see :func:`toolkit.exports.export.to_minari`.
 
     Raises:
         ConfigError: When Minari is not installed, the name is none, or there is such a dataset.

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toolkit.data import generate as generation
+from toolkit.benchmarks import generate as generation
+from toolkit.benchmarks.benchmark import Benchmark
+from toolkit.benchmarks.build import by_id
+from toolkit.benchmarks.generate import Workers
+from toolkit.benchmarks.verify import published
 from toolkit.data.audit import audit
-from toolkit.data.benchmark import Benchmark
-from toolkit.data.build import by_id
 from toolkit.data.dataset import load_dataset, shipped
-from toolkit.data.generate import Workers
-from toolkit.data.verify import published
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.paths import cards_dir
 from toolkit.policies.search import Search
@@ -22,7 +22,7 @@ from toolkit.store import Store
 
 ALONE = Workers(count=1)
 CONF = """
-_target_: toolkit.data.benchmark.Benchmark
+_target_: toolkit.benchmarks.benchmark.Benchmark
 about: A test.
 scenario: workflows_tiny
 discount_seconds: 10

@@ -46,7 +46,7 @@ def to_minari(
     force: bool = False,
     data_format: str = "hdf5",
 ) -> Exported:
-    """Write a dataset that ``minari.load_dataset`` reads; see :mod:`toolkit.data.minari_export`.
+    """Write a dataset that ``minari.load_dataset`` reads; see :mod:`toolkit.exports.minari_export`.
 
     Args:
         dataset: What is written.
@@ -56,7 +56,7 @@ def to_minari(
         force: Write over what is there.
         data_format: One of Minari's: ``hdf5``, ``arrow``, ``parquet``.
     """
-    from toolkit.data import minari_export
+    from toolkit.exports import minari_export
 
     return minari_export.write(dataset, name, split, out, force, data_format)
 
@@ -64,7 +64,7 @@ def to_minari(
 def to_npz(
     dataset: Dataset, out: str | Path, split: str | None = None, *, force: bool = False
 ) -> Exported:
-    """Write padded arrays as D4RL and OGBench do; see :mod:`toolkit.data.npz_export`.
+    """Write padded arrays as D4RL and OGBench do; see :mod:`toolkit.exports.npz_export`.
 
     Args:
         dataset: What is written.
@@ -72,7 +72,7 @@ def to_npz(
         split: Only the episodes of this one.
         force: Write over what is there.
     """
-    from toolkit.data import npz_export
+    from toolkit.exports import npz_export
 
     return npz_export.write(dataset, Path(out).expanduser(), split, force)
 
@@ -88,7 +88,7 @@ def to_parquet(
         split: Only the episodes of this one.
         force: Write over what is there.
     """
-    from toolkit.data import parquet_export
+    from toolkit.exports import parquet_export
 
     return parquet_export.write(dataset, Path(out).expanduser(), split, force)
 

@@ -32,11 +32,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.data.aside import aside
 from toolkit.data.dataset import Dataset
-from toolkit.data.export import Exported
 from toolkit.data.padding import Transitions
 from toolkit.errors import require
+from toolkit.exports.aside import aside
+from toolkit.exports.export import Exported
 
 _BYTES = 256 << 20
 """Of observations that may lie in memory while they are written."""
@@ -46,7 +46,7 @@ _LEVEL = 1
 
 
 def write(dataset: Dataset, out: Path, split: str | None, force: bool) -> Exported:
-    """Write a dataset; see :func:`toolkit.data.export.to_npz`."""
+    """Write a dataset; see :func:`toolkit.exports.export.to_npz`."""
     if out.suffix != ".npz":
         out = out / (Path(dataset.id).name + (f"-{split}" if split else "") + ".npz")
     data = dataset.transitions(split, memory=_BYTES)

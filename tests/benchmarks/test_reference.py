@@ -8,8 +8,8 @@ import pytest
 from hydra.utils import instantiate
 
 from tests.workloads import Luck, estimates, scenario
+from toolkit.benchmarks.reference import BOUND, Reference, bound, choose, references
 from toolkit.catalogue import Catalogue
-from toolkit.data.reference import BOUND, Reference, bound, choose, references
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError
 from toolkit.live import chooser, rollout

@@ -13,8 +13,6 @@ from collectors.streams import Limits
 from tests.recordings import record
 from tests.replaying import assert_same
 from toolkit import trace as traces
-from toolkit.data.logs import TOLD
-from toolkit.data.reconstruct import replays
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, CorruptError, ToolkitError
 from toolkit.inferred import allocation, configuration, placement
@@ -22,6 +20,8 @@ from toolkit.live import chooser, rollout
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
+from toolkit.replays.logs import TOLD
+from toolkit.replays.reconstruct import replays
 from toolkit.reward import BatchWeights, Weights, WorkflowWeights
 from toolkit.simulator.simulator import Simulator
 from toolkit.trace import Trace

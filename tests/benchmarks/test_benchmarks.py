@@ -2,11 +2,11 @@
 
 import pytest
 
+from toolkit.benchmarks.benchmark import FIRST_SEED, benchmark_of, benchmarks
+from toolkit.benchmarks.build import SEARCH
+from toolkit.benchmarks.generate import simulate
 from toolkit.catalogue import Catalogue
-from toolkit.data.benchmark import FIRST_SEED, benchmark_of, benchmarks
-from toolkit.data.build import SEARCH
 from toolkit.data.card import TIERS
-from toolkit.data.generate import simulate
 from toolkit.data.transitions import Description
 from toolkit.envs.registration import scenario_of
 from toolkit.policies.named import named

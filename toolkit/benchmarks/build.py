@@ -12,16 +12,15 @@ import pyarrow.compute as pc
 
 from toolkit import reward
 from toolkit import trace as traces
-from toolkit.data.benchmark import FIRST_SEED, benchmark_of
+from toolkit.benchmarks.benchmark import FIRST_SEED, benchmark_of
+from toolkit.benchmarks.generate import Learner, Workers, generate
+from toolkit.benchmarks.grow import grow
+from toolkit.benchmarks.played import Replay, replay_of
+from toolkit.benchmarks.publish import Story, publish
 from toolkit.data.card import DatasetId
 from toolkit.data.dataset import Dataset, opened
 from toolkit.data.episodes import FILE, About, decisions_in
-from toolkit.data.generate import Learner, Workers, generate
-from toolkit.data.grow import grow
 from toolkit.data.place import Place
-from toolkit.data.played import Replay, replay_of
-from toolkit.data.publish import Story, publish
-from toolkit.data.reconstruct import Replayed, replays
 from toolkit.data.rows import rows_of, workload_digest
 from toolkit.data.transitions import SCHEMA, Description
 from toolkit.data.writer import Writer, write_index
@@ -32,6 +31,7 @@ from toolkit.policies.named import named
 from toolkit.policies.policy import Policy
 from toolkit.policies.search import Search
 from toolkit.progress import progress, say
+from toolkit.replays.reconstruct import Replayed, replays
 from toolkit.report import Report
 from toolkit.simulator.simulator import SIMULATOR
 from toolkit.store import Product, Store, fingerprint

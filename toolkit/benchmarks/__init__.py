@@ -1,0 +1,1 @@
+"""Datasets made, published, checked and shown: recipes, reference scores, commands."""

@@ -1,0 +1,1 @@
+"""Traces → decisions with all features, by factual replay."""
