@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from toolkit.errors import unknown
@@ -16,19 +17,15 @@ R = TypeVar("R")
 
 EXECUTORS = ("processes", "ray")
 
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+"""Calls a function of a module with every item; gives the results in no fixed order."""
 
-def each(
-    work: Callable[[T], R],
-    items: Sequence[T],
-    executor: str,
-    workers: int | None,
-    address: str | None,
-) -> Iterator[R]:
-    """Yield the results as they come, in no fixed order.
+
+@contextmanager
+def crew(executor: str, workers: int | None, address: str | None) -> Iterator[Each]:
+    """Yield what hands out work, again and again to the same workers.
 
     Args:
-        work: A function of a module.
-        items: What it is called with.
         executor: ``processes`` or ``ray``.
         workers: Items at once; one per core where absent.
         address: Of a Ray cluster that exists; null starts one on loopback.
@@ -40,19 +37,36 @@ def each(
         raise unknown("executor", executor, EXECUTORS)
     if executor == "ray":
         # The core imports no collector; what starts Ray and cleans up after it lies there.
-        on_ray = importlib.import_module("collectors.ray.fanout").each_on_ray
-        yield from on_ray(work, items, workers, address)
+        with importlib.import_module("collectors.ray.fanout").on_ray(workers, address) as each_:
+            yield each_
         return
-    count = min(len(items), workers or len(os.sched_getaffinity(0)))
+    count = workers or len(os.sched_getaffinity(0))
     if count <= 1:
-        yield from map(work, items)
+        yield map
         return
     context: Any = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context) as pool:
-        waiting = [pool.submit(work, item) for item in items]
-        try:
-            for done in as_completed(waiting):
-                yield done.result()
-        finally:
-            for one in waiting:
-                one.cancel()
+
+        def submit(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+            waiting = [pool.submit(work, item) for item in items]
+            try:
+                for done in as_completed(waiting):
+                    yield done.result()
+            finally:
+                for one in waiting:
+                    one.cancel()
+
+        yield submit
+
+
+def each(
+    work: Callable[[T], R],
+    items: Sequence[T],
+    executor: str,
+    workers: int | None,
+    address: str | None,
+) -> Iterator[R]:
+    """Yield the results as they come, in no fixed order; see :func:`crew`."""
+    alone = min(len(items), workers or len(os.sched_getaffinity(0))) <= 1
+    with crew(executor, 1 if alone and executor == "processes" else workers, address) as hand_out:
+        yield from hand_out(work, items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from collectors.ray.loopback import be_quiet, folder, on_loopback
@@ -18,37 +18,38 @@ _STORE = 100 << 20
 """Bytes of the object store of a Ray that is started here; results are names, not data."""
 
 
-def each_on_ray(
-    work: Callable[[T], R], items: Sequence[T], workers: int | None, address: str | None
-) -> Iterator[R]:
-    """Yield the results as they come, in no fixed order.
+@contextmanager
+def on_ray(
+    workers: int | None, address: str | None
+) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]]:
+    """Yield what hands out work as tasks; the results come in no fixed order.
 
     A Ray that this process is connected to is used and left as it is.
 
     Args:
-        work: A function of a module, which the workers can import.
-        items: What it is called with; the workers must reach the files that they name.
         workers: Items at once; as many as the cluster has CPUs where absent.
         address: Of a cluster that exists; null starts one on loopback and stops it.
 
     Raises:
         EngineError: When Ray does not start or loses a task.
     """
-    if not items:
-        return
     import ray
 
+    def hand_out(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Call a function of a module that the workers can import; they reach its files."""
+        return _each(work, items, workers)
+
     if ray.is_initialized():
-        yield from _each(work, items, workers)
+        yield hand_out
         return
-    _connect(workers, address, len(items))
+    _connect(workers, address)
     with ExitStack() as stack:
         stack.enter_context(guarded(folder()))
         stack.callback(ray.shutdown)
-        yield from _each(work, items, workers)
+        yield hand_out
 
 
-def _connect(workers: int | None, address: str | None, items: int) -> None:
+def _connect(workers: int | None, address: str | None) -> None:
     import ray
 
     be_quiet()
@@ -60,7 +61,7 @@ def _connect(workers: int | None, address: str | None, items: int) -> None:
                 return
             ray.init(
                 address="local",
-                num_cpus=min(workers or len(os.sched_getaffinity(0)), items),
+                num_cpus=workers or len(os.sched_getaffinity(0)),
                 object_store_memory=_STORE,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
@@ -69,7 +70,7 @@ def _connect(workers: int | None, address: str | None, items: int) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise EngineError(
             f"Ray could not be reached or started: {str(error).splitlines()[0][:200]}",
-            hint="read the logs with processes of this machine instead: executor=processes",
+            hint="use processes of this machine instead: executor=processes",
         ) from error
 
 

@@ -75,6 +75,7 @@ def test_the_bytes_do_not_depend_on_who_simulates(benchmark, tier, monkeypatch):
     monkeypatch.setattr(generation, "FEW", 0)
     monkeypatch.setattr(generation, "CHUNK", 3)
     monkeypatch.setattr(generation, "WAVE", 2)
+    monkeypatch.setattr(generation, "CHUNK_DECISIONS", 50)
     again = parts(by_id(store, name, workers=ALONE, force=True))
     assert again == first
 

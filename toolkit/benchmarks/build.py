@@ -71,6 +71,7 @@ def build(cfg: DictConfig) -> Report:
             name=None if cfg.id is None else str(cfg.id),
             force=bool(cfg.force),
             append=bool(cfg.append),
+            about=None if cfg.about is None else str(cfg.about),
         )
     data = opened(Place(product.path))
     return Report(
@@ -175,6 +176,7 @@ def ensure(
     name: str | None = None,
     force: bool = False,
     append: bool = False,
+    about: str | None = None,
 ) -> Product:
     """Return the dataset of a trace, building it when there is none yet.
 
@@ -185,6 +187,7 @@ def ensure(
         name: Id of the dataset; derived from the trace when absent.
         force: Build again even when there is one.
         append: Let the dataset ``name``, which is there, grow by the runs of the trace.
+        about: One sentence for its card.
     """
     require(
         discount_seconds is None or discount_seconds > 0,
@@ -229,7 +232,7 @@ def ensure(
             )
         inferred = " The decisions are inferred from the log." if first.inferred else ""
         story = Story(
-            about=f"What {source} did in {len(index)} runs.{inferred}",
+            about=(about or f"Recorded by the collector {source}, {len(index)} runs.") + inferred,
             scenario=None,
             discount_seconds=tau,
             licence="CC0-1.0" if not first.inferred else "that of the log",

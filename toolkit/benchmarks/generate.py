@@ -7,12 +7,13 @@ seeds, so that the bytes do not depend on who was faster.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,10 +32,13 @@ from toolkit.scenarios.scenario import Scenario
 from toolkit.simulator.simulator import Simulator
 
 CHUNK = 8
-"""Episodes that a worker simulates at a time."""
+"""Episodes that a worker simulates at a time, at first and of a learner."""
 
-WAVE = 16
-"""Chunks that are handed out before it is seen whether there are enough."""
+WAVE = 4
+"""Chunks that are handed out before it is known how long episodes are."""
+
+CHUNK_DECISIONS = 20_000
+"""Decisions that a worker simulates at a time once that is known."""
 
 FEW = 100_000
 """Decisions that are few: they are simulated one episode at a time, by this process."""
@@ -130,18 +134,18 @@ class InTurn:
 
     Args:
         policies: An episode each, and again from the first.
-        count: Episodes that are asked for at a time.
+        count: Episodes that are asked for next.
     """
 
     def __init__(self, policies: Sequence[Policy], count: int) -> None:
-        self._policies, self._count = policies, count
+        self._policies, self.count = policies, count
         self._next = 0
 
     def ask(self) -> Sequence[tuple[Policy, int]]:
         """Return the next policies, each with a workload of its own."""
-        first, self._next = self._next, self._next + self._count
+        first, self._next = self._next, self._next + self.count
         turns = len(self._policies)
-        return [(self._policies[(first + i) % turns], i) for i in range(self._count)]
+        return [(self._policies[(first + i) % turns], i) for i in range(self.count)]
 
     def tell(self, returns: Sequence[float]) -> None:
         """Do nothing."""
@@ -175,11 +179,18 @@ def generate(
     Raises:
         ConfigError: When the episodes repeat each other, so that there are never enough.
     """
-    size, wave = (1, 1) if transitions <= FEW else (CHUNK, WAVE)
-    learner = InTurn(behaviour, size * wave) if isinstance(behaviour, Sequence) else behaviour
-    seed, done, chunk = first_seed, 0, 0
+    few = transitions <= FEW
+    size = 1 if few else CHUNK
+    turns = InTurn(behaviour, size * (1 if few else WAVE)) if _is_turns(behaviour) else None
+    learner: Learner = turns or behaviour  # type: ignore[assignment]
+    if turns is None and not few:
+        size = max(1, CHUNK // 2)
+    seed, done, chunk, played = first_seed, 0, 0, 0
     told: set[str] = set()
-    with progress(f"simulating {scenario.name}", transitions, "decisions") as bar:
+    with (
+        progress(f"simulating {scenario.name}", transitions, "decisions") as bar,
+        fanout.crew(workers.executor, 1 if few else workers.count, workers.address) as crew,
+    ):
         while done < transitions:
             asked = learner.ask()
             work = [
@@ -194,7 +205,7 @@ def generate(
                 for i, k in enumerate(range(0, len(asked), size))
             ]
             before, returns = done, []
-            for ready in _in_order(work, workers):
+            for ready in _in_order(work, crew):
                 for rows, entry in episodes_in(ready):
                     returns.append(entry["return"])
                     # A rule without chance may do twice the same; nothing is learnt from that.
@@ -209,12 +220,21 @@ def generate(
                 learner.tell(returns)
             require(done > before, f"{scenario.name} repeats its episodes: only {done} decisions")
             seed, chunk = seed + 1 + max(w for _, w in asked), chunk + len(work)
+            played += len(asked)
+            if turns is not None and not few:
+                # As many as are needed by their mean length, and chunks of a good size.
+                length = done / played
+                size = max(CHUNK, round(CHUNK_DECISIONS / length))
+                turns.count = max(1, math.ceil((transitions - done) / length))
 
 
-def _in_order(work: Sequence[_Chunk], workers: Workers) -> Iterator[Path]:
+def _is_turns(behaviour: Sequence[Policy] | Learner) -> TypeGuard[Sequence[Policy]]:
+    return isinstance(behaviour, Sequence)
+
+
+def _in_order(work: Sequence[_Chunk], crew: fanout.Each) -> Iterator[Path]:
     """Yield finished chunks in order; those that lie there from before are not made again."""
-    missing = [w for w in work if not w.folder.is_dir()]
-    made = fanout.each(_chunk, missing, workers.executor, workers.count, workers.address)
+    made = iter(crew(_chunk, [w for w in work if not w.folder.is_dir()]))
     try:
         for w in work:
             while not w.folder.is_dir():
@@ -222,4 +242,5 @@ def _in_order(work: Sequence[_Chunk], workers: Workers) -> Iterator[Path]:
                     break
             yield w.folder
     finally:
-        made.close()  # type: ignore[attr-defined]
+        if isinstance(made, Generator):
+            made.close()

@@ -67,8 +67,8 @@ class Search:
         self,
         *,
         features: int,
-        population: int = 12,
-        elite: int = 3,
+        population: int = 24,
+        elite: int = 6,
         episodes: int = 1,
         spread: float = 1.5,
         seed: int = 0,
@@ -88,7 +88,8 @@ class Search:
         self._drawn = self._mean + self._spread * self._rng.standard_normal(shape)
         # The present mean is one of them: a generation never forgets what is known.
         self._drawn[0] = self._mean
-        name = f"search-{self.generation:02d}"
+        # Ten generations share a name, so that a card can list them.
+        name = f"search-{self.generation // 10 * 10:03d}"
         return [
             (Softmax(name=name, weights=weights), e)
             for weights in self._drawn
@@ -99,7 +100,7 @@ class Search:
         """Move towards the candidates of greatest mean return, ties to the first."""
         means = np.array(returns).reshape(self._population, self._episodes).mean(axis=1)
         best = self._drawn[np.argsort(-means, kind="stable")[: self._elite]]
-        # Half the way: the elite of a dozen is a noisy guide.
+        # Half the way: the elite of two dozen is a noisy guide.
         self._mean = 0.5 * (self._mean + best.mean(axis=0))
         self._spread = np.maximum(0.5 * (self._spread + best.std(axis=0)), self._least)
         self.generation += 1
