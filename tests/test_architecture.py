@@ -65,7 +65,7 @@ ONLY_IN = {
         "toolkit/envs/registration.py",
         *BODIES,
     ),
-    "omegaconf": ("toolkit/cli.py", "toolkit/mistakes.py", *BODIES),
+    "omegaconf": ("toolkit/cli.py", "toolkit/mistakes.py", "toolkit/settings.py", *BODIES),
     "pickle": (),
     "cloudpickle": (),
     "joblib": (),

@@ -23,7 +23,7 @@ from toolkit.simulator.state import (
     STAGE,
     State,
 )
-from toolkit.workload import PLACEMENT, Indices, Mask, Vector
+from toolkit.workload import CONFIGURATION, PLACEMENT, Indices, Mask, Vector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +102,15 @@ def last_seen(scene: Scene) -> Decision | None:
     cursor = scene.state.cursor
     if int(cursor[STAGE]) != CLOSED:
         return decide(scene)
-    if scene.workload.family != PLACEMENT:
+    if scene.workload.family == CONFIGURATION:
         return None
-    cursor[STAGE] = ASK_TASK
+    position = int(cursor[POSITION])
+    cursor[STAGE] = ASK_TASK if scene.workload.family == PLACEMENT else ASK_PROFILE
+    cursor[POSITION] = 0
     try:
         return decide(scene)
     finally:
-        cursor[STAGE] = CLOSED
+        cursor[STAGE], cursor[POSITION] = CLOSED, position
 
 
 def asked(scene: Scene) -> tuple[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -45,18 +46,22 @@ def crew(executor: str, workers: int | None, address: str | None) -> Iterator[Ea
         yield map
         return
     context: Any = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
+    # Workers leave an interruption of the terminal to this process, which then ends them.
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts)
 
-        def submit(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-            waiting = [pool.submit(work, item) for item in items]
-            try:
-                for done in as_completed(waiting):
-                    yield done.result()
-            finally:
-                for one in waiting:
-                    one.cancel()
+    def submit(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        waiting = [pool.submit(work, item) for item in items]
+        for done in as_completed(waiting):
+            yield done.result()
 
+    try:
         yield submit
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def each(

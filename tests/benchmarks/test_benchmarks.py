@@ -2,8 +2,7 @@
 
 import pytest
 
-from toolkit.benchmarks.benchmark import FIRST_SEED, benchmark_of, benchmarks
-from toolkit.benchmarks.build import SEARCH
+from toolkit.benchmarks.benchmark import FIRST_SEED, SEARCH, benchmark_of, benchmarks
 from toolkit.benchmarks.generate import simulate
 from toolkit.catalogue import Catalogue
 from toolkit.data.card import TIERS

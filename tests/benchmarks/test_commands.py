@@ -66,7 +66,8 @@ def test_verify_answers_for_one_and_for_all(run):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     told = run("verify", "id=all", code=2)["error"]
     assert "part-00000.parquet is not what was written" in told["message"]
-    assert "toolkit dataset build id=placement/tiny-mixed-v1" in told["hint"]
+    assert "placement/tiny-mixed-v1: make it again" in told["hint"]
+    assert "configuration/tiny-mixed-v1: sound" in told["hint"]
 
 
 def test_reference_scores_are_measured_again(run, monkeypatch):

@@ -23,6 +23,7 @@ from tests.data.small import FAMILIES, small
 from toolkit import cli
 from toolkit.data.buffer import FlatBuffer
 from toolkit.data.dataset import load_dataset
+from toolkit.data.splits import SPLITS
 from toolkit.data.torch_data import whole
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.exports import minari_export
@@ -290,6 +291,7 @@ def test_npz(dataset, split, tmp_path, monkeypatch):
         found = dict(z)
     assert done.transitions == len(rows) == len(found["actions"])
     following = data.observations[data.following[rows]]
+    split_of = dataset.episodes["split"].to_pylist()
     wanted = {
         "observations": data.observations[rows],
         "next_observations": following,
@@ -307,6 +309,8 @@ def test_npz(dataset, split, tmp_path, monkeypatch):
         "agents": data.agent[rows],
         "agent_names": np.array(data.described.agents),
         "sizes": np.array(data.sizes),
+        "splits": np.array([SPLITS.index(split_of[e]) for e in data.episode[rows].tolist()]),
+        "split_names": np.array(SPLITS),
     }
     assert found.keys() == wanted.keys()
     for name, values in wanted.items():

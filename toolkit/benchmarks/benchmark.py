@@ -10,6 +10,10 @@ from hydra.utils import instantiate
 from toolkit.catalogue import Catalogue
 from toolkit.data.card import TIERS, DatasetId
 from toolkit.errors import require, unknown
+from toolkit.policies.named import roots
+
+SEARCH = "search"
+"""The name of a learner among the behaviour policies of a tier."""
 
 FIRST_SEED = 1_000_000
 """Seed of the first workload; whatever is judged on, or tuned on, has smaller ones."""
@@ -52,6 +56,10 @@ class Benchmark:
             if tier not in TIERS[:-1]:
                 raise unknown("tier", tier, TIERS[:-1])
             require(len(policies) > 0, f"tier {tier!r} names no policy")
+            require(
+                SEARCH not in policies or len(policies) == 1,
+                f"tier {tier!r}: a learner has a tier of its own",
+            )
         require(self.discount_seconds > 0, "discount_seconds must be positive")
         require(self.version >= 1, f"version must be 1 or more, got {self.version}")
         require(
@@ -85,7 +93,7 @@ class Benchmark:
 
 def benchmarks() -> list[str]:
     """Return the names of all benchmarks."""
-    return Catalogue().groups.get("benchmark", [])
+    return Catalogue(roots()).groups.get("benchmark", [])
 
 
 def benchmark_of(name: str) -> Benchmark:
@@ -96,5 +104,5 @@ def benchmark_of(name: str) -> Benchmark:
     """
     if name not in benchmarks():
         raise unknown("benchmark", name, benchmarks(), hint="toolkit dataset list")
-    found: Benchmark = instantiate(Catalogue().read(f"benchmark/{name}"), _convert_="all")
+    found: Benchmark = instantiate(Catalogue(roots()).read(f"benchmark/{name}"), _convert_="all")
     return found

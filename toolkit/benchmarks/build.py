@@ -8,15 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
 from toolkit import reward
 from toolkit import trace as traces
-from toolkit.benchmarks.benchmark import FIRST_SEED, benchmark_of
+from toolkit.benchmarks.benchmark import FIRST_SEED, SEARCH, benchmark_of
 from toolkit.benchmarks.generate import Learner, Workers, generate
 from toolkit.benchmarks.grow import grow
 from toolkit.benchmarks.played import Replay, replay_of
-from toolkit.benchmarks.publish import Story, publish
+from toolkit.benchmarks.publish import Story, check_invalid, publish
 from toolkit.data.card import DatasetId
 from toolkit.data.dataset import Dataset, opened
 from toolkit.data.episodes import FILE, About, decisions_in
@@ -33,17 +31,16 @@ from toolkit.policies.search import Search
 from toolkit.progress import progress, say
 from toolkit.replays.reconstruct import Replayed, replays
 from toolkit.report import Report
+from toolkit.scenarios.described import described as plain
+from toolkit.settings import flag, number
 from toolkit.simulator.simulator import SIMULATOR
 from toolkit.store import Product, Store, fingerprint
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-MOST_INVALID = 0.05
 REFERENCES = 10
 """Workloads that reference policies meet where the dataset is that of a trace."""
-SEARCH = "search"
-"""The name of a learner among the behaviour policies of a tier."""
 
 
 def build(cfg: DictConfig) -> Report:
@@ -55,22 +52,29 @@ def build(cfg: DictConfig) -> Report:
     with decisions is taken.
     """
     store = Store()
+    force, append = flag(cfg, "force"), flag(cfg, "append")
+    seconds = number(cfg, "discount_seconds")
+    count = number(cfg, "workers")
+    require(
+        count is None or (count >= 1 and count == int(count)),
+        f"workers must be a positive whole number or null, got {cfg.workers!r}",
+    )
     workers = Workers(
         executor=str(cfg.executor),
-        count=None if cfg.workers is None else int(cfg.workers),
+        count=None if count is None else int(count),
         address=cfg.ray.address,
     )
     if cfg.id is not None and cfg.trace is None:
-        require(not cfg.append, "append=true needs the trace of what is to be added: trace=<id>")
-        product = by_id(store, str(cfg.id), workers=workers, force=bool(cfg.force))
+        require(not append, "append=true needs the trace of what is to be added: trace=<id>")
+        product = by_id(store, str(cfg.id), workers=workers, force=force)
     else:
         product = ensure(
             store,
             with_decisions(store, "latest" if cfg.trace is None else str(cfg.trace)),
-            discount_seconds=None if cfg.discount_seconds is None else float(cfg.discount_seconds),
+            discount_seconds=seconds,
             name=None if cfg.id is None else str(cfg.id),
-            force=bool(cfg.force),
-            append=bool(cfg.append),
+            force=force,
+            append=append,
             about=None if cfg.about is None else str(cfg.about),
         )
     data = opened(Place(product.path))
@@ -124,7 +128,7 @@ def by_id(store: Store, text: str, *, workers: Workers, force: bool = False) -> 
     keys = [p if found is None else found.key for p, found in policies]
     identity = fingerprint(
         dataclasses.asdict(recipe) | {"tiers": None, "about": None}, str(name), keys,
-        _versions(), described.to_dict(),
+        _versions(), described.to_dict(), plain(scenario),
     )  # fmt: skip
     with store.alone("datasets", str(name)):
         if store.exists("datasets", str(name)) and not force:
@@ -164,8 +168,14 @@ def by_id(store: Store, text: str, *, workers: Workers, force: bool = False) -> 
             recipe.reference_seeds,
         )
         product = publish(store, name, described, index, story, identity)
-        shutil.rmtree(chunks)
+        for left in chunks.parent.glob(f".{whole_name(name)}.*.partial"):
+            shutil.rmtree(left)
         return product
+
+
+def whole_name(name: DatasetId) -> str:
+    """Return the last word of an id."""
+    return str(name).rpartition("/")[2]
 
 
 def ensure(
@@ -212,10 +222,14 @@ def ensure(
             described,
             lambda writer: _write(writer, described, first, runs, len(recorded.runs())),
             _origin(recorded, trace),
+            identity=origin,
         )
     source = str(recorded.provenance["source"])
     tier = "mixed" if source in ("simulated", "synthetic") else "real"
-    chosen = _name(store, name, described.family, trace.id, tier, force)
+    again = None
+    if force and name is None:
+        again = next((k for k in store.list("datasets") if _made_from(k, origin, tau)), None)
+    chosen = _name(store, again.id if again else name, described.family, trace.id, tier)
     with store.alone("datasets", str(chosen)):
         if store.exists("datasets", str(chosen)) and not force:
             return _there(store.get("datasets", str(chosen)), identity)
@@ -223,20 +237,14 @@ def ensure(
         writer = Writer(folder, described, discount_seconds=tau)
         same = _write(writer, described, first, runs, len(recorded.runs()))
         index = write_index(folder, FILE, writer.close())
-        invalid = float(pc.sum(index["invalid"]).as_py() / decisions_in(index))
-        if invalid > MOST_INVALID:
-            raise ConfigError(
-                f"{invalid:.1%} of the recorded choices are forbidden by the mask; at most "
-                f"{MOST_INVALID:.0%} can be left out",
-                hint="check that the scenario's cluster is the one that was recorded",
-            )
+        check_invalid(index)
         inferred = " The decisions are inferred from the log." if first.inferred else ""
         story = Story(
             about=(about or f"Recorded by the collector {source}, {len(index)} runs.") + inferred,
             scenario=None,
             discount_seconds=tau,
             licence="CC0-1.0" if not first.inferred else "that of the log",
-            command=f"toolkit dataset build trace={trace.id} discount_seconds={tau:g}",
+            command=f"toolkit dataset build trace={trace.id} id={chosen} discount_seconds={tau!r}",
             generated=_versions(),
             traces=[_origin(recorded, trace) | {"same_as_recorded": same / decisions_in(index)}],
         ).scored(chosen, replay_of(recorded, trace, store), described.family, REFERENCES)
@@ -277,7 +285,7 @@ def _write(
     writer: Writer, described: Description, first: Replayed, others: Iterator[Replayed], runs: int
 ) -> int:
     """Write all runs; returns how many decisions look as they did when they were recorded."""
-    same = 0
+    same, met = 0, set[str]()
     with progress("replaying the record", runs, "runs") as bar:
         run: Replayed | None = first
         while run is not None:
@@ -297,8 +305,13 @@ def _write(
                 run=run.run,
                 began=run.began,
             )
-            writer.add(rows, about)
-            same += run.same
+            if rows.digest() in met:
+                # A rule without chance did the same on the same workload once more.
+                say(f"run {run.run} repeats an episode and is left out")
+            else:
+                met.add(rows.digest())
+                writer.add(rows, about)
+                same += run.same
             bar.update()
             run = next(others, None)
     return same
@@ -314,9 +327,7 @@ def _there(product: Product, identity: str) -> Product:
     return product
 
 
-def _name(
-    store: Store, name: str | None, family: str, trace: str, tier: str, force: bool
-) -> DatasetId:
+def _name(store: Store, name: str | None, family: str, trace: str, tier: str) -> DatasetId:
     """Return the id of a trace's dataset, of the first version that is free."""
     if name is not None:
         found = DatasetId.parse(name)
@@ -325,7 +336,7 @@ def _name(
     version = 1
     while True:
         found = DatasetId(family=family, workload=trace, tier=tier, version=version)
-        if force or not store.exists("datasets", str(found)):
+        if not store.exists("datasets", str(found)):
             return found
         version += 1
 
@@ -369,8 +380,9 @@ def summary(data: Dataset, product: Product | None = None) -> str:
         f"  references: {'; '.join(told) if told else card.reference_command}",
     ]
     for t in card.traces:
-        share = float(t.get("same_as_recorded", 0.0))
-        lines.append(f"  features equal to those shown when recorded: {share:.1%} of rows")
+        if "same_as_recorded" in t:
+            share = float(t["same_as_recorded"])
+            lines.append(f"  features equal to those shown when recorded: {share:.1%} of rows")
     lines.append(f"  {data.place.url}")
     if product is not None:
         lines.append(f"next: toolkit train +algo=cql dataset={card.id}")

@@ -114,7 +114,8 @@ def _chunk(work: _Chunk) -> Path:
         rows, about = simulate(work.scenario, policy, seed, work.described)
         writer.add(rows, about)
     write_index(aside, FILE, writer.close())
-    aside.replace(work.folder)
+    if not work.folder.is_dir():  # another may have been faster, where work is done twice
+        aside.replace(work.folder)
     return work.folder
 
 
@@ -195,7 +196,7 @@ def generate(
             asked = learner.ask()
             work = [
                 _Chunk(
-                    folder=folder / f"chunk-{chunk + i:05d}",
+                    folder=folder / f"chunk-{chunk + i:05d}-{seed}-{size}-{len(asked)}",
                     scenario=scenario,
                     policies=[p for p, _ in asked[k : k + size]],
                     seeds=[seed + w for _, w in asked[k : k + size]],

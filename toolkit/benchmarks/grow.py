@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,14 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from toolkit.benchmarks.publish import Story, card_of, told, view
+from toolkit.benchmarks.publish import Story, card_of, check_invalid, told, view
 from toolkit.data.card import DatasetId
 from toolkit.data.dataset import opened
 from toolkit.data.place import Place
 from toolkit.data.transitions import Description
 from toolkit.data.writer import Writer, write_index
 from toolkit.errors import ConfigError, require, unknown
-from toolkit.store import Product, Store, write_text
+from toolkit.store import Product, Store, fingerprint, write_text
 
 
 def grow(
@@ -25,6 +26,7 @@ def grow(
     described: Description,
     write: Callable[[Writer], object],
     origin: Mapping[str, Any] | None = None,
+    identity: str = "",
 ) -> Product:
     """Let a dataset grow by episodes.
 
@@ -37,6 +39,7 @@ def grow(
         described: Of the episodes that are to be added.
         write: Adds them to the writer that it is given.
         origin: The trace that they come from.
+        identity: Fingerprint of where they come from.
 
     Raises:
         NotFoundError: When there is no such dataset.
@@ -54,11 +57,19 @@ def grow(
                 hint="see both: toolkit dataset show; build a dataset of their own instead",
             )
         if origin is not None:
+            require(
+                len(data.card.traces) > 0,
+                f"{name} is generated; a trace would make it another dataset",
+                hint="build a dataset of the trace: toolkit dataset build trace=<id>",
+            )
             known = [t["digest"] for t in data.card.traces]
             require(origin["digest"] not in known, f"{name} holds trace {origin['id']} already")
         aside = product.path / ".append"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
+        for left in product.path.glob("part-*.parquet"):
+            if left.name not in data.parts:
+                left.unlink()  # of a growth that was cut short
         before = data.episodes
         writer = Writer(
             aside,
@@ -69,6 +80,7 @@ def grow(
         )
         write(writer)
         added = writer.close()
+        check_invalid(added)
         twice = set(before["digest"].to_pylist()) & set(added["digest"].to_pylist())
         require(len(twice) == 0, f"{len(twice)} of the episodes are in {name} already")
         number = _revision(str(product.manifest["about"]["card"])) + 1
@@ -76,20 +88,23 @@ def grow(
         index = write_index(
             aside, index_name, pa.concat_tables([before, added]), before["split"].to_pylist()
         )
-        # Whole before anybody can see them: some read every part that lies here.
-        for file in [*writer.parts, index_name]:
-            (aside / file).replace(product.path / file)
-        shutil.rmtree(aside)
+        # Measured aside, beside the parts that are there: some read every part that they find.
+        for part in data.parts:
+            os.link(product.path / part, aside / part)
         story = Story.of(data.card, product.manifest["inputs"].get("calibration", ""))
         story = _longer(story, origin)
         files = [*data.parts, *writer.parts, index_name]
-        card, covered = card_of(DatasetId.parse(name), product.path, files, described, index, story)
+        card, covered = card_of(DatasetId.parse(name), aside, files, described, index, story)
         write_text(product.path / card_name, card.to_yaml())
+        for file in [index_name, *writer.parts]:
+            (aside / file).replace(product.path / file)
+        shutil.rmtree(aside)
         about = product.manifest["about"]
+        identity = fingerprint(str(about["identity"]), identity)
         grown = store.revise(
             product,
             [*files, card_name],
-            told(card, card_name, index_name, str(about["identity"]), str(about["tier"])),
+            told(card, card_name, index_name, identity, str(about["tier"])),
         )
         view(product.path, card, index, covered)
         return grown

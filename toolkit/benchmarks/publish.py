@@ -28,11 +28,13 @@ from toolkit.data.episodes import FILE, decisions_in
 from toolkit.data.place import Place
 from toolkit.data.splits import SPLITS
 from toolkit.data.transitions import Description
+from toolkit.errors import ConfigError
 from toolkit.policies.named import named
 from toolkit.progress import progress
 from toolkit.store import Product, Store, write_text
 
 CARD = "card.yaml"
+MOST_INVALID = 0.05
 NO_SCORES = "no reference scores: the scenario of a stranger's log is not known"
 
 
@@ -144,6 +146,21 @@ def publish(
         about=told(card, CARD, FILE, identity, name.tier),
         views=(page.PAGE, page.PICTURE),
     )
+
+
+def check_invalid(index: pa.Table) -> None:
+    """Refuse episodes of which too many choices are forbidden by their masks.
+
+    Raises:
+        ConfigError: With the share.
+    """
+    invalid = float(pc.sum(index["invalid"]).as_py() / decisions_in(index))
+    if invalid > MOST_INVALID:
+        raise ConfigError(
+            f"{invalid:.1%} of the recorded choices are forbidden by the mask; at most "
+            f"{MOST_INVALID:.0%} can be left out",
+            hint="check that the scenario's cluster is the one that was recorded",
+        )
 
 
 def told(card: DatasetCard, file: str, index: str, identity: str, tier: str) -> dict[str, Any]:

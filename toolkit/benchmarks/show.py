@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.benchmarks import page
 from toolkit.benchmarks.benchmark import FIRST_SEED, benchmark_of, benchmarks
-from toolkit.data.dataset import Dataset, load_dataset, opened, shipped
+from toolkit.data.dataset import load_dataset, opened
 from toolkit.data.place import Place
 from toolkit.envs.registration import scenario_of
-from toolkit.errors import NotFoundError, unknown
+from toolkit.errors import NotFoundError, ToolkitError, require, unknown
 from toolkit.listing import size
 from toolkit.manual import table
+from toolkit.paths import samples_dir
 from toolkit.report import Report
 from toolkit.store import Store, write_text
 from toolkit.workload import FAMILIES
@@ -37,12 +38,9 @@ def listing(cfg: DictConfig) -> Report:
         if where == "benchmarks":
             rows = [{"id": name, "about": about} for name, about in to_build()]
         else:
-            found = (
-                [opened(Place(p.path)) for p in store.list("datasets")]
-                if where == "here"
-                else shipped()
-            )
-            rows = [_row(d) for d in found]
+            folder = store.root / "datasets" if where == "here" else samples_dir()
+            manifests = sorted(folder.glob("*/*/manifest.json")) if folder else []
+            rows = [_row(m.parent) for m in manifests]
         document[where] = rows
         title = {
             "here": f"in {store.root / 'datasets'}",
@@ -67,7 +65,11 @@ def to_build() -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def _row(data: Dataset) -> dict[str, Any]:
+def _row(folder: Path) -> dict[str, Any]:
+    try:
+        data = opened(Place(folder))
+    except ToolkitError as error:
+        return {"id": "/".join(folder.parts[-2:]), "path": str(folder), "line": error.message}
     about = data.manifest["about"]
     line = (
         f"{int(about['transitions']):>10,} transitions in {int(about['episode_count']):>6,} "
@@ -82,6 +84,8 @@ def show(cfg: DictConfig) -> Report:
     text = page.markdown(data.card)
     if cfg.out is not None:
         folder = Path(str(cfg.out)).expanduser()
+        ours = (folder / "card.yaml").is_file() or not (folder / page.PAGE).exists()
+        require(ours, f"{folder / page.PAGE} is there, and not the page of a dataset")
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / page.PAGE, text)
         write_text(folder / "card.yaml", data.card.to_yaml())

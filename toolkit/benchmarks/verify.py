@@ -10,12 +10,12 @@ from toolkit.benchmarks.benchmark import benchmark_of
 from toolkit.benchmarks.played import Replay, replay_of
 from toolkit.data.audit import audit
 from toolkit.data.card import DatasetCard, DatasetId
-from toolkit.data.dataset import Dataset, load_dataset, opened, shipped
-from toolkit.data.place import Place
+from toolkit.data.dataset import Dataset, load_dataset
 from toolkit.envs.registration import scenario_of
-from toolkit.errors import ConfigError, CorruptError
-from toolkit.paths import cards_dir
+from toolkit.errors import ConfigError, CorruptError, NotFoundError, SchemaError, ToolkitError
+from toolkit.paths import cards_dir, samples_dir
 from toolkit.report import Report
+from toolkit.settings import flag
 from toolkit.store import Store
 
 if TYPE_CHECKING:
@@ -31,47 +31,77 @@ def verify(cfg: DictConfig) -> Report:
     Where the toolkit knows the card of this dataset as it was published, it says whether these are
     the same bytes, or the same actions and counts with floats that differ as machines do.
     """
-    if str(cfg.id) == "all":
-        found = [opened(Place(p.path)) for p in Store().list("datasets")] + shipped()
-    else:
-        found = [load_dataset(str(cfg.id))]
-    told, lines, wrong = [], [], []
-    for data in found:
-        result = audit(data)
-        one: dict[str, Any] = {
-            "dataset": data.id,
-            "path": data.place.url,
-            "rows": result.rows,
-            "episodes": result.episodes,
-            "problems": result.problems,
-            "published": published(data),
-        }
-        if cfg.scores and not result.problems:
-            one["scores"] = differing_scores(data)
-            result.problems.extend(one["scores"])
+    told, wrong = [], 0
+    lines, hints = [], []
+    scores = flag(cfg, "scores")
+    for where in _wanted(str(cfg.id)):
+        one = _one(where, scores)
         told.append(one)
-        if result.problems:
-            wrong.append((data.id, result.problems))
-        lines.append(
-            f"{data.id}: "
-            + (f"{len(result.problems)} problems" if result.problems else "sound")
-            + f"; {result.rows:,} rows in {result.episodes:,} episodes; {one['published']}"
-        )
-        lines += [f"  {p}" for p in result.problems]
+        problems = one["problems"]
+        wrong += len(problems)
+        state = f"{len(problems)} problems" if problems else "sound"
+        lines.append(f"{one['dataset']}: {state}; {one['said']}")
+        lines += [f"  {p}" for p in problems]
+        if problems:
+            hints.append(f"{one['dataset']}: {one['mend']}")
     if wrong:
-        name, problems = wrong[0]
-        more = sum(len(p) for _, p in wrong) - 1
+        first = next(o for o in told if o["problems"])
+        more = f"; {wrong - 1} more" if wrong > 1 else ""
         raise CorruptError(
-            f"{name}: {problems[0]}" + (f"; and {more} more" if more else ""),
-            hint="\n  ".join([*[p for _, ps in wrong for p in ps][1:], _mend(name)]),
+            f"{first['dataset']}: {first['problems'][0]}{more}",
+            hint="\n  ".join([*(lines if wrong > 1 else ()), *hints]),
         )
     return Report(document={"datasets": told}, text="\n".join(lines or ["there is no dataset yet"]))
 
 
-def _mend(name: str) -> str:
-    if "-real-" in name:
+def _wanted(name: str) -> list[str]:
+    """Return the places of the datasets asked for."""
+    if name != "all":
+        return [name]
+    folders = (Store().root / "datasets", samples_dir())
+    return [str(m.parent) for f in folders if f for m in sorted(f.glob("*/*/manifest.json"))]
+
+
+def _one(where: str, scores: bool) -> dict[str, Any]:
+    """Return what is to be said of one dataset; also when it cannot even be opened."""
+    try:
+        data = load_dataset(where)
+    except NotFoundError:
+        raise
+    except (CorruptError, SchemaError) as error:
+        mend = "restore it from a copy, or remove it and make it again: toolkit dataset build"
+        return {"dataset": where, "problems": [error.message], "mend": mend, "said": ""}
+    result = audit(data)
+    problems, said = result.problems, ""
+    differing: list[str] | None = None
+    if not problems:
+        said = published(data)
+        if scores:
+            try:
+                differing = differing_scores(data)
+                problems.extend(differing)
+            except ConfigError as error:
+                said += f"; {error.message}"
+    return {
+        "dataset": data.id,
+        "path": data.place.url,
+        "rows": result.rows,
+        "episodes": result.episodes,
+        "problems": problems,
+        "published": said,
+        "scores": differing,
+        "said": f"{result.rows:,} rows in {result.episodes:,} episodes; {said}".rstrip("; "),
+        "mend": _mend(data),
+    }
+
+
+def _mend(data: Dataset) -> str:
+    if "-real-" in data.id:
         return "restore it from a copy: nothing makes recorded data again"
-    return f"make it again: toolkit dataset build id={name} force=true"
+    try:
+        return f"make it again: {data.card.command} force=true"
+    except ToolkitError:
+        return "restore it from a copy, or make it again: toolkit dataset build force=true"
 
 
 def published(data: Dataset) -> str:
@@ -82,7 +112,8 @@ def published(data: Dataset) -> str:
         return "no published card to compare with"
     card = DatasetCard.from_yaml(file.read_text("utf-8"), str(file))
     own = data.card
-    if card.files == own.files:
+    files = data.manifest["files"]
+    if card.files == {n: files[n]["sha256"] for n in card.files if n in files}:
         return "the same bytes as published"
     same = card.actions == own.actions and card.transitions == own.transitions
     close = all(

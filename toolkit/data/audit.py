@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from toolkit.data import splits
 from toolkit.data.dataset import Dataset
+from toolkit.data.episodes import decisions_in
 from toolkit.data.rows import Rows, octets
 from toolkit.data.transitions import AGAIN, Description
 from toolkit.errors import CorruptError, ToolkitError
@@ -59,8 +60,8 @@ def audit(dataset: Dataset) -> Audit:
         described, index = dataset.described, dataset.episodes
         _index(index, found)
         _rows(dataset, described, index, found)
-        if found.actions != dataset.card.actions and not found.problems:
-            found.tell("the actions are not those that the card tells of")
+        if not found.problems:
+            _card(dataset, index, found)
     except ToolkitError as error:
         found.tell(error.message)
     except (pa.ArrowException, OSError, ValueError, IndexError) as error:
@@ -87,6 +88,31 @@ def _files(dataset: Dataset, found: Audit) -> None:
                 found.tell(f"file {name} is not what was written: its SHA-256 differs")
         except ToolkitError as error:
             found.tell(error.message)
+
+
+def _card(dataset: Dataset, index: pa.Table, found: Audit) -> None:
+    """Compare what the card tells with what was read."""
+    card, manifest = dataset.card, dataset.manifest
+    held = {n: f["sha256"] for n, f in manifest["files"].items() if n != manifest["about"]["card"]}
+    counted = {
+        split: {
+            "episodes": len(own),
+            "workloads": len(pc.unique(own["workload"])),
+            "decisions": decisions_in(own),
+        }
+        for split in splits.SPLITS
+        if len(own := index.filter(pc.equal(index["split"], split)))
+    }
+    for what, told, true in (
+        ("id", card.id, manifest["id"]),
+        ("actions", card.actions, found.actions),
+        ("files", dict(card.files), held),
+        ("episodes", card.episodes, len(index)),
+        ("transitions", card.transitions, decisions_in(index)),
+        ("splits", {k: dict(v) for k, v in card.splits.items()}, counted),
+    ):
+        if told != true:
+            found.tell(f"the {what} are not those that the card tells of")
 
 
 def _index(index: pa.Table, found: Audit) -> None:
@@ -284,6 +310,8 @@ def _episode(
     if not np.array_equal(c["step"], np.arange(n)):
         found.tell(f"the steps of episode {number} are not numbered 0, 1, 2, …")
     decisions = n - int(c["action"][-1] < 0 and not c["invalid"][-1])
+    if int((c["terminated"] | c["truncated"]).sum()) != 1:
+        found.tell(f"episode {number} does not end once, terminated or truncated")
     facts = {
         "rows": n,
         "decisions": decisions,

@@ -172,10 +172,19 @@ class DatasetCard:
         """
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
+            if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=loader)):
+                raise ValueError("it has aliases, which may unfold without end")
             values = yaml.load(text, Loader=loader)
             card = DatasetCard(**values)
             for f in dataclasses.fields(DatasetCard):
                 _check(f.name, str(f.type), getattr(card, f.name))
+            for name in ("behaviour", "splits", "reference"):
+                for key, told in getattr(card, name).items():
+                    _check(f"{name}.{key}", "Mapping", told)
+            for told in card.traces:
+                _check("traces", "Mapping", told)
+            for role, told in card.reference.items():
+                _check(f"reference.{role}.value", "float", told.get("value"))
         except (TypeError, ValueError, yaml.YAMLError, RecursionError) as error:
             raise CorruptError(f"the card {name} is damaged: {error}") from error
         return card

@@ -4,7 +4,7 @@
 
     import toolkit
 
-    data = toolkit.load_dataset("placement/paper-c-8-stream-mixed-v1-sample")
+    data = toolkit.load_dataset("placement/workflows-8-stream-mixed-v1-sample")
     train = data.transitions("train")          # padded arrays
     frame = data.table().to_pandas()           # or the plain rows
     env = toolkit.make(data)                   # where a policy can be tried
@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from toolkit.data.card import DatasetCard
+from toolkit.data.card import DatasetCard, DatasetId
 from toolkit.data.episodes import EPISODES, decisions_in
 from toolkit.data.place import Place
 from toolkit.data.splits import SPLITS
 from toolkit.data.transitions import AGAIN, Description, describe
-from toolkit.errors import CorruptError, NotFoundError, SchemaError, unknown
+from toolkit.errors import ConfigError, CorruptError, NotFoundError, SchemaError, unknown
 from toolkit.paths import samples_dir
 from toolkit.store import SCHEMA, Store, digest_of
 
@@ -99,6 +99,14 @@ class Dataset:
         """Return the number of decisions."""
         return decisions_in(self.episodes)
 
+    def rows(self) -> int:
+        """Return the number of rows that the parts hold, closing rows included."""
+        found = 0
+        for name in self.parts:
+            with self.place.parquet(name) as file:
+                found += int(file.metadata.num_rows)
+        return found
+
     def numbers(self, split: str | None = None) -> list[int]:
         """Return the episodes of a split, of all where none is named.
 
@@ -141,6 +149,19 @@ class Dataset:
                         rows = rows.filter(pc.is_in(rows["episode"], value_set=kept))
                     if len(rows):
                         yield rows if columns is None else rows.select(list(columns))
+        self._still_there()
+
+    def _still_there(self) -> None:
+        """Check that the parts that were read are those of the manifest that is there now.
+
+        Raises:
+            CorruptError: When the dataset was made again meanwhile.
+        """
+        now = opened(self.place).manifest["files"]
+        if any(now.get(p) != self.manifest["files"][p] for p in self.parts):
+            raise CorruptError(
+                f"{self.id} was made again while it was read", hint="load it and read it once more"
+            )
 
     def table(self, split: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the rows as one table; see :meth:`batches`."""
@@ -222,7 +243,7 @@ class Dataset:
         """Return the return of each episode."""
         index = self.episodes
         if split is not None:
-            index = index.filter(pc.equal(index["split"], split))
+            index = index.filter(pc.is_in(index["episode"], pa.array(self.numbers(split))))
         return np.asarray(index["return"].to_numpy(), dtype=np.float64)
 
 
@@ -281,6 +302,10 @@ def opened(place: Place) -> Dataset:
         good &= all(isinstance(f["sha256"], str) and f["bytes"] >= 0 for f in files.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptError(f"{place.url}/manifest.json is damaged", hint=AGAIN) from error
+    try:
+        DatasetId.parse(str(manifest["id"]))
+    except ConfigError:
+        good = False
     if not good:
         raise CorruptError(f"{place.url}/manifest.json is not that of a dataset", hint=AGAIN)
     return Dataset(place, manifest)

@@ -109,6 +109,9 @@ def padded(dataset: Dataset, split: str | None = None, memory: float | None = No
         numbers = pa.array(dataset.numbers(split), pa.int32())
         index = index.filter(pc.is_in(index["episode"], value_set=numbers))
     n = int(pc.sum(index["rows"]).as_py() or 0)
+    most = dataset.rows()
+    if not 0 <= n <= most or (split is None and n != most):
+        raise CorruptError(f"the index tells of {n} rows, the parts of {most}")
     size = (n + 1) * width(dataset.described) * 4
     if memory is None or size <= memory:
         observations = np.zeros((n + 1, width(dataset.described)), dtype=np.float32)
@@ -120,7 +123,10 @@ def _mapped(dataset: Dataset, split: str | None, n: int) -> Transitions:
     """Return observations that lie in a file; written once, aside, and renamed when whole."""
     folder = data_root() / "cache"
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{fingerprint(dataset.digest, split)}-{dataset.digest[:16]}.f32"
+    file = (
+        folder
+        / f"{fingerprint(dataset.digest, dataset.place.url, split)}-{dataset.digest[:16]}.f32"
+    )
     shape = (n + 1, width(dataset.described))
     described = dataset.described
     if file.is_file() and file.stat().st_size == shape[0] * shape[1] * 4:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from toolkit.data.transitions import Column, Description
 from toolkit.decision import Decision
 from toolkit.errors import require
+from toolkit.features.placement import GLOBAL_FEATURES
 from toolkit.live import Episode
 from toolkit.workload import CONFIGURATION, PLACEMENT, Workload
 
-NOT_SHOWN = 4
+NOT_SHOWN = [name for name, _ in GLOBAL_FEATURES].index("groups not shown")
 """The global feature of a placement that counts ready groups that found no slot."""
 
 

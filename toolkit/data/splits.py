@@ -1,8 +1,9 @@
 """Splits: which episodes are for training and which are held out; a workload is never divided.
 
 Two kinds are held out. ``time``: the last tenth as recorded, so that everything in it is later
-than everything learnt from. ``workload``: of what came before, one workload of every ten, drawn by
-their fingerprints, so that no rhythm of the behaviour policies decides which.
+than everything learnt from. ``workload``: of what came before, one workload of every ten, and of
+the ten or fewer at the end, drawn by their fingerprints, so that no rhythm of the behaviour
+policies decides which.
 """
 
 from __future__ import annotations

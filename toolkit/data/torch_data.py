@@ -2,7 +2,7 @@
 
 ::
 
-    data = toolkit.load_dataset("placement/paper-c-8-stream-mixed-v1")
+    data = toolkit.load_dataset("placement/workflows-8-stream-mixed-v1")
     for batch in DataLoader(data.torch("train"), batch_size=256, shuffle=True, collate_fn=whole):
         batch["observation"]           # [256, W]
     for batch in DataLoader(data.stream("train", batch_size=256), batch_size=None, num_workers=2):

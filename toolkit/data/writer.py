@@ -19,6 +19,7 @@ from toolkit.data import splits
 from toolkit.data.episodes import EPISODES, About
 from toolkit.data.rows import Rows
 from toolkit.data.transitions import Description, table
+from toolkit.errors import ConfigError, CorruptError
 
 PART_BYTES = 100_000_000
 """Bytes after which a part is closed and the next begun."""
@@ -154,8 +155,18 @@ def write_index(folder: Path, name: str, index: pa.Table, before: Sequence[str] 
         name: Of the file, ``episodes.parquet`` for a fresh dataset.
         index: All episodes of the dataset.
         before: The splits that the first of them have already.
+
+    Raises:
+        ConfigError: When something would leak from one split into another.
     """
     found = splits.assign(index["workload"].to_pylist(), before)
+    try:
+        splits.check(index["workload"].to_pylist(), found, index["digest"].to_pylist())
+    except CorruptError as error:
+        raise ConfigError(
+            f"these episodes cannot be divided among the splits: {error.message}",
+            hint="record other workloads (seed=…), or build a dataset of their own",
+        ) from error
     column = EPISODES.get_field_index("split")
     index = index.set_column(column, EPISODES.field("split"), pa.array(found, pa.string()))
     pq.write_table(index, folder / name, compression="zstd")

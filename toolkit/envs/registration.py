@@ -45,7 +45,9 @@ def scenario_of(name: str, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         NotFoundError: With the names that exist.
     """
-    names = Catalogue().groups.get("scenario", [])
+    from toolkit.policies.named import roots
+
+    names = Catalogue(roots()).groups.get("scenario", [])
     if name not in names:
         raise unknown("scenario", name, names)
     from hydra import compose, initialize_config_dir

@@ -12,6 +12,7 @@ from toolkit.errors import unknown
 from toolkit.listing import size
 from toolkit.paths import data_root
 from toolkit.report import Report
+from toolkit.settings import flag
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -103,8 +104,10 @@ def export(cfg: DictConfig) -> Report:
     if str(cfg.to) not in formats:
         raise unknown("format to export to", str(cfg.to), formats)
     out = None if cfg.out is None else str(cfg.out)
-    split = None if cfg.split is None else str(cfg.split)
-    beside, force = data_root() / "exports", bool(cfg.force)
+    split = None if cfg.split in (None, "all") else str(cfg.split)
+    if cfg.split is None and str(cfg.to) == "minari":
+        split = "train"  # Minari has no place for splits
+    beside, force = data_root() / "exports", flag(cfg, "force")
     dataset = load_dataset(str(cfg.id))
     found = formats[str(cfg.to)](dataset)
     files = [found.path] if found.path.is_file() else found.path.rglob("*")

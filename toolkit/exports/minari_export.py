@@ -1,8 +1,8 @@
 """A dataset → Minari: what its loaders, viewers and libraries read, with its environment.
 
-Minari's ids know no dots and end with the version: ``placement/paper-c-8-mixed-v1-sample`` is
-``toolkit/placement/paper-c-8-mixed-sample-v1``. An episode has one observation more than actions:
-after a terminated one the last is repeated, after a truncated one it is the closing row's.
+Minari's ids know no dots and end with the version: ``placement/x-mixed-v1-sample`` is
+``toolkit/placement/x-mixed-sample-v1``. An episode has one observation more than actions: after a
+terminated one the last is repeated, after a truncated one it is the closing row's.
 ``infos`` hold, for each observation, who was asked, when, how many seconds later the next one
 was, and the probability of the action (NaN where unknown).
 
@@ -130,12 +130,12 @@ def env_spec(dataset: Dataset) -> EnvSpec | None:
     """
     from toolkit.envs.registration import environment
 
-    scenario, overrides = dataset.scenario, list(dataset.card.scenario.get("overrides") or ())
-    if scenario is None or scenario not in Catalogue().groups.get("scenario", []):
+    if dataset.scenario not in Catalogue().groups.get("scenario", []):
         return None
+    scenario, overrides = dataset.card.played()
     kwargs: dict[str, Any] = {"scenario": scenario}
     if overrides:
-        kwargs["overrides"] = overrides
+        kwargs["overrides"] = list(overrides)
     env = environment(**kwargs)
     if env.observation_space != _observations(dataset.described.sizes):
         return None

@@ -34,6 +34,7 @@ import numpy.typing as npt
 
 from toolkit.data.dataset import Dataset
 from toolkit.data.padding import Transitions
+from toolkit.data.splits import SPLITS
 from toolkit.errors import require
 from toolkit.exports.aside import aside
 from toolkit.exports.export import Exported
@@ -53,13 +54,14 @@ def write(dataset: Dataset, out: Path, split: str | None, force: bool) -> Export
     rows = data.rows
     require(len(rows) > 0, f"{dataset.id} has no decision to learn from in {split or 'any split'}")
     with (
-        aside(out, force=force, ours=lambda p: p.is_file() and zipfile.is_zipfile(p)) as beside,
+        aside(out, force=force, ours=_is_export) as beside,
         zipfile.ZipFile(beside, "w") as archive,
     ):
         for name, (kind, shape, values) in _arrays(dataset, data, rows).items():
             _add(archive, name, np.dtype(kind), (len(rows), *shape), values, rows)
         _whole(archive, "sizes", np.array(data.sizes, dtype=np.int64))
         _whole(archive, "agent_names", np.array(data.described.agents))
+        _whole(archive, "split_names", np.array(SPLITS))
     return Exported(
         path=out,
         episodes=len(np.unique(data.episode[rows])),
@@ -67,6 +69,13 @@ def write(dataset: Dataset, out: Path, split: str | None, force: bool) -> Export
         left_out=0,
         load=f"python -c \"import numpy; print(dict(numpy.load('{out}')).keys())\"",
     )
+
+
+def _is_export(path: Path) -> bool:
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {"agent_names.npy", "action_masks.npy"} <= set(archive.namelist())
 
 
 _Values = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
@@ -78,11 +87,11 @@ def _arrays(
     """Return kind, shape of a row, and what gives the values of some rows, by name."""
     seen, K = data.observations, data.sizes[1]
     W = seen.shape[1]
-    last = data.following == len(data)
-    # The decision before a closing row is the last of its episode.
-    cut = ~last & (np.append(data.action, -1)[data.following] < 0)
-    cut &= np.append(last, True)[data.following]
+    # The last row of an episode that is kept ends it for a reader, whatever was left out after.
+    cut = np.zeros(len(data), dtype=np.bool_)
+    cut[rows[np.append(np.diff(data.episode[rows]) != 0, True)]] = True
     tau = dataset.card.discount_seconds
+    split_of = np.array([SPLITS.index(s) for s in dataset.episodes["split"].to_pylist()])
     return {
         "observations": ("float32", (W,), lambda i: seen[i]),
         "next_observations": ("float32", (W,), lambda i: seen[_next(data, i)]),
@@ -97,6 +106,7 @@ def _arrays(
         "elapsed": ("float64", (), lambda i: data.elapsed[i]),
         "discounts": ("float64", (), lambda i: np.exp(-data.elapsed[i] / tau)),
         "episodes": ("int64", (), lambda i: data.episode[i]),
+        "splits": ("int8", (), lambda i: split_of[data.episode[i]]),
         "agents": ("int8", (), lambda i: data.agent[i]),
     }
 

@@ -41,6 +41,8 @@ def write(dataset: Dataset, out: Path, split: str | None, force: bool) -> Export
                     file.write_table(rows)
         index = dataset.episodes
         index = index.filter([s in wanted for s in index["split"].to_pylist()])
+        # Where the rows lay in the parts is of no use in these files.
+        index = index.drop_columns(["part", "first"])
         pq.write_table(index, beside / FILE, compression="zstd")
         (beside / CARD).write_text(dataset.card.to_yaml(), encoding="utf-8")
         (beside / ABOUT).write_text(_about(dataset.card, wanted), encoding="utf-8")
@@ -56,7 +58,10 @@ def write(dataset: Dataset, out: Path, split: str | None, force: bool) -> Export
 
 
 def _is_export(path: Path) -> bool:
-    return path.is_dir() and {p.name for p in path.iterdir()} <= _KNOWN
+    if not path.is_dir():
+        return False
+    names = {p.name for p in path.iterdir()}
+    return {FILE, CARD, ABOUT} <= names <= _KNOWN
 
 
 def _about(card: DatasetCard, splits: list[str]) -> str:

@@ -57,7 +57,7 @@ def named(name: str, store: Store) -> Named:
             key=[base.key, epsilon],
             product=base.product,
         )
-    catalogue = Catalogue(_roots())
+    catalogue = Catalogue(roots())
     heuristics = catalogue.groups.get("policy", [])
     if name in heuristics:
         values = catalogue.read(f"policy/{name}")
@@ -76,7 +76,7 @@ def named(name: str, store: Store) -> Named:
     return Named(policy=load(newest.path, name), learned=True, key=newest.digest, product=newest)
 
 
-def _roots() -> list[Path]:
+def roots() -> list[Path]:
     """Return the configuration folders of this command line, a user's own ones included."""
     if not HydraConfig.initialized():
         return []
