@@ -106,9 +106,12 @@ def _mend(data: Dataset) -> str:
 
 def published(data: Dataset) -> str:
     """Return how a dataset compares with the card that the toolkit knows of it."""
-    folder = cards_dir()
-    file = None if folder is None else folder / f"{data.id}.yaml"
-    if file is None or not file.is_file():
+    cards, samples = cards_dir(), samples_dir()
+    known = [] if cards is None else [cards / f"{data.id}.yaml"]
+    if samples is not None and data.place.local != samples / data.id:
+        known.append(samples / data.id / "card.yaml")
+    file = next((f for f in known if f.is_file()), None)
+    if file is None:
         return "no published card to compare with"
     card = DatasetCard.from_yaml(file.read_text("utf-8"), str(file))
     own = data.card
