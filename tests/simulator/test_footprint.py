@@ -53,3 +53,38 @@ def test_a_task_takes_at_most_100_bytes_and_an_edge_16():
 
 def test_no_two_arrays_of_a_scene_share_a_name():
     assert len(set(FIELDS)) == len(FIELDS)
+
+
+def test_episodes_leave_no_memory_behind():
+    """Lean functions take references and count none; a scene gives them back when it goes."""
+    import gc
+
+    import psutil
+
+    from toolkit.envs.registration import scenario_of
+    from toolkit.live import chooser, rollout
+    from toolkit.policies.random import Random
+    from toolkit.simulator.simulator import Simulator
+
+    scenario, policy, process = scenario_of("paper_b"), Random(), psutil.Process()
+
+    def play(seed):
+        workload = scenario.plan(seed)
+        policy.reset(workload)
+        rollout(
+            Simulator(scenario, seed),
+            workload,
+            chooser(policy, seed),
+            horizon=scenario.horizon,
+            weights=scenario.weights,
+        )
+
+    for seed in range(10):
+        play(seed)
+    gc.collect()
+    before = process.memory_info().rss
+    for seed in range(40):
+        play(100 + seed)
+    gc.collect()
+    # An episode's arrays are 600 KiB.
+    assert process.memory_info().rss - before < 40 * 100 * 1024

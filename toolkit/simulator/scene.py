@@ -122,6 +122,15 @@ class Scene:
         """The state behind arrays that cannot be written; it goes on with the state."""
         return self.state.read_only()
 
+    def __del__(self) -> None:
+        """Give back what lean functions took: each call keeps a reference and counts none."""
+        for name in ("handle", "known"):
+            bundled = self.__dict__.get(name)
+            if bundled is not None:
+                owner = bundled._meminfo
+                for _ in range(owner.refcount - 1):
+                    owner.release()
+
     def copy(self) -> Scene:
         """Return an independent copy; the workload is shared."""
         return Scene(workload=self.workload, state=self.state.copy(), world=self.world.copy())
