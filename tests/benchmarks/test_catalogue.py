@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "datasets.md"
 BEGIN, END = "<!-- catalogue -->\n", "<!-- /catalogue -->"
 MOST = 20_000_000
-NOT_YET = {"configuration/paper-b-replay-v1", "placement/workflows-8-stream-replay-v1"}
+NOT_YET = {"configuration/paper-b-replay-v1"}
 """Full datasets that nobody has published a card of; their samples are here."""
 
 
