@@ -49,7 +49,7 @@ ID = "placement/bench-random-v1"
 
 BARS = {
     "dataset of 64 floats, written": 250_000,
-    "dataset of 1 to 17 x 16 floats, written": 120_000,
+    "dataset of 17 x 16 floats, written": 120_000,
     "written: ours by Minari's Parquet": 20,
     "bytes: Minari's smallest by ours": 1,
     "batches of 256 x 64 floats, in memory": 15_000,
