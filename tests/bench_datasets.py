@@ -32,10 +32,11 @@ from toolkit.data.episodes import FILE, About
 from toolkit.data.padding import Transitions, padded
 from toolkit.data.place import Place
 from toolkit.data.rows import Rows
+from toolkit.data.splits import counted
 from toolkit.data.transitions import Description
 from toolkit.data.writer import Writer, write_index
 from toolkit.features.observe import FEATURISER
-from toolkit.store import Store
+from toolkit.store import Store, sha256
 
 ROUNDS = 5
 FEW = 2
@@ -112,12 +113,13 @@ def write(root: Path, sizes: tuple[int, int, int], episodes: list[Rows], count: 
     store.discard("datasets", ID)
     folder = store.partial("datasets", ID)
     writer = Writer(folder, description(sizes), discount_seconds=10.0)
-    actions = hashlib.sha256()
+    actions, decisions = hashlib.sha256(), 0
     for i in range(count):
         rows = episodes[i % len(episodes)]
         seen = rows.columns["globals"].copy()
         seen[:, 0] = i
         actions.update(rows.columns["action"].tobytes())
+        decisions += rows.decisions
         writer.add(
             Rows(
                 columns={**rows.columns, "globals": seen},
@@ -126,16 +128,18 @@ def write(root: Path, sizes: tuple[int, int, int], episodes: list[Rows], count: 
             ),
             About(policy="random", workload=str(i), seed=i),
         )
-    write_index(folder, FILE, writer.close())
+    index = write_index(folder, FILE, writer.close())
+    digests = {f: sha256(folder / f) for f in [*writer.parts, FILE]}
     card = DatasetCard(
         id=ID, about="", family="placement", scenario={}, traces=[], generated={}, behaviour={},
-        episodes=count, transitions=0, splits={}, reward={}, discount_seconds=10.0, coverage={},
+        episodes=count, transitions=decisions, splits=counted(index), reward={},
+        discount_seconds=10.0, coverage={},
         inferred=0.0, invalid=0.0, fidelity=None, reference={}, reference_command="",
-        licence="CC0-1.0", files={}, actions=actions.hexdigest(), command="",
+        licence="CC0-1.0", files=digests, actions=actions.hexdigest(), command="",
     )  # fmt: skip
     (folder / "card.yaml").write_text(card.to_yaml())
     about = {"card": "card.yaml", "episodes": FILE}
-    return opened(Place(store.commit("datasets", ID, inputs={}, about=about).path))
+    return opened(Place(store.commit("datasets", ID, inputs={}, about=about, digests=digests).path))
 
 
 def spent(work: Callable[[], Any]) -> float:

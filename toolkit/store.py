@@ -173,6 +173,7 @@ class Store:
         inputs: Mapping[str, str],
         about: Mapping[str, Any],
         views: Sequence[str] = (),
+        digests: Mapping[str, str] | None = None,
     ) -> Product:
         """Turn the partial folder into a finished product.
 
@@ -182,6 +183,7 @@ class Store:
             inputs: Ids of the products it was made from, by kind.
             about: What else the manifest should say; JSON-able.
             views: Files that only show what others say; the manifest does not name them.
+            digests: SHA-256 of files that have just been read for it, by name.
         """
         aside = self.partial(kind, name)
         files = [
@@ -189,7 +191,11 @@ class Store:
             for f in sorted(aside.rglob("*"))
             if f.is_file() and f.name not in ("manifest.json", *views)
         ]
-        manifest = self._manifest(kind, name, aside, files, inputs, about)
+        known = {
+            f: {"bytes": (aside / f).stat().st_size, "sha256": digest}
+            for f, digest in (digests or {}).items()
+        }
+        manifest = self._manifest(kind, name, aside, files, inputs, about, known)
         path = self._path(kind, name)
         if not path.exists():
             os.replace(aside, path)

@@ -16,8 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "datasets.md"
 BEGIN, END = "<!-- catalogue -->\n", "<!-- /catalogue -->"
 MOST = 20_000_000
-NOT_YET = {"configuration/paper-b-replay-v1"}
-"""Full datasets that nobody has published a card of; their samples are here."""
 
 
 def cards():
@@ -56,7 +54,7 @@ def test_the_page_says_what_the_cards_say():
 def test_every_benchmark_dataset_has_a_card_and_a_sample():
     published = {c.id for c in cards()}
     generated = {name for name, _ in to_build()}
-    assert generated - published == NOT_YET
+    assert generated <= published
     samples = {d.id for d in shipped()}
     assert {f"{name}-sample" for name in generated} <= samples
     assert published - generated <= samples, "recorded data are shipped whole"

@@ -26,7 +26,7 @@ from toolkit.data.card import DatasetCard, DatasetId
 from toolkit.data.coverage import Coverage
 from toolkit.data.episodes import FILE, decisions_in
 from toolkit.data.place import Place
-from toolkit.data.splits import SPLITS
+from toolkit.data.splits import counted
 from toolkit.data.transitions import Description
 from toolkit.errors import ConfigError
 from toolkit.policies.named import named
@@ -145,6 +145,7 @@ def publish(
         inputs=inputs,
         about=told(card, CARD, FILE, identity, name.tier),
         views=(page.PAGE, page.PICTURE),
+        digests=card.files,
     )
 
 
@@ -223,7 +224,7 @@ def card_of(
         behaviour=_behaviour(place, parts, index),
         episodes=len(index),
         transitions=n,
-        splits=_splits(index),
+        splits=counted(index),
         reward={term: weight for term, _, _, weight in described.terms},
         discount_seconds=float(story.discount_seconds),
         coverage={**covered.to_dict(), "trajectory_quality": quality},
@@ -304,17 +305,4 @@ def _behaviour(place: Place, parts: Sequence[str], index: pa.Table) -> dict[str,
             "return_mean": round(float(returns[own].mean()), 6),
             "propensity": round(float(chance[own].sum()) / count, 6) if count else None,
         }
-    return found
-
-
-def _splits(index: pa.Table) -> dict[str, dict[str, int]]:
-    found = {}
-    for split in SPLITS:
-        own = index.filter(pc.equal(index["split"], split))
-        if len(own):
-            found[split] = {
-                "episodes": len(own),
-                "workloads": len(pc.unique(own["workload"])),
-                "decisions": decisions_in(own),
-            }
     return found

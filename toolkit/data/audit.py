@@ -94,22 +94,13 @@ def _card(dataset: Dataset, index: pa.Table, found: Audit) -> None:
     """Compare what the card tells with what was read."""
     card, manifest = dataset.card, dataset.manifest
     held = {n: f["sha256"] for n, f in manifest["files"].items() if n != manifest["about"]["card"]}
-    counted = {
-        split: {
-            "episodes": len(own),
-            "workloads": len(pc.unique(own["workload"])),
-            "decisions": decisions_in(own),
-        }
-        for split in splits.SPLITS
-        if len(own := index.filter(pc.equal(index["split"], split)))
-    }
     for what, told, true in (
         ("id", card.id, manifest["id"]),
         ("actions", card.actions, found.actions),
         ("files", dict(card.files), held),
         ("episodes", card.episodes, len(index)),
         ("transitions", card.transitions, decisions_in(index)),
-        ("splits", {k: dict(v) for k, v in card.splits.items()}, counted),
+        ("splits", {k: dict(v) for k, v in card.splits.items()}, splits.counted(index)),
     ):
         if told != true:
             found.tell(f"the {what} are not those that the card tells of")

@@ -11,6 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from toolkit.data.episodes import decisions_in
 from toolkit.errors import CorruptError
 
 TRAIN, WORKLOAD, TIME = "train", "workload", "time"
@@ -92,3 +96,16 @@ def check(workloads: Sequence[str], splits: Sequence[str], digests: Sequence[str
                 f"episode {i} of the split {split!r} is later than episode {late[0]}, which is "
                 "held out as later"
             )
+
+
+def counted(index: pa.Table) -> dict[str, dict[str, int]]:
+    """Return how many episodes, workloads and decisions each split has, as cards tell it."""
+    return {
+        split: {
+            "episodes": len(own),
+            "workloads": len(pc.unique(own["workload"])),
+            "decisions": decisions_in(own),
+        }
+        for split in SPLITS
+        if len(own := index.filter(pc.equal(index["split"], split)))
+    }

@@ -107,7 +107,7 @@ class Description:
             globals=tuple(globals_),
             candidates=tuple(candidates),
             terms=tuple(
-                (name, t.unit, t.sign, float(getattr(weights, name)))
+                (name, t.unit, float(t.sign), float(getattr(weights, name)))
                 for name, t in weights.TERMS.items()
             ),
             reward=reward.VERSION,

@@ -42,7 +42,7 @@ def parquet_writer(file: Path, schema: pa.Schema) -> pq.ParquetWriter:
         file,
         schema,
         compression="zstd",
-        compression_level=1,
+        compression_level=-1,
         use_dictionary=_REPEATED,
         write_statistics=["episode", "step", "run"],
     )
@@ -128,7 +128,8 @@ class Writer:
             name = part_name(self._part)
             self._file = parquet_writer(self._folder / name, self.described.schema)
             self.parts.append(name)
-        self._file.write_table(pa.concat_tables(self._waiting))
+        # Whole: pages would else end where the pieces happened to.
+        self._file.write_table(pa.concat_tables(self._waiting).combine_chunks())
         self._waiting, self._bytes = [], 0
         if (self._folder / self.parts[-1]).stat().st_size >= self._part_bytes:
             self._close_part()
