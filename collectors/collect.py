@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -14,29 +13,14 @@ from collectors.streams import Limits
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, require
 from toolkit.policies.named import named
-from toolkit.policies.policy import Policy
 from toolkit.progress import say
+from toolkit.recording import Recorder, record
 from toolkit.report import Report
-from toolkit.scenarios.pipelines import Pipelines
 from toolkit.store import Product, Store, fingerprint
 from toolkit.trace import Trace
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-class Recorder(Protocol):
-    """Records runs under behaviour policies; named by ``collector.behaviours``."""
-
-    def collect(self, scenario: Any, policies: Sequence[Policy], seed: int, folder: Path) -> Trace:
-        """Record, or go on where an interrupted recording stopped.
-
-        Args:
-            scenario: What arrives.
-            policies: The behaviour policies.
-            seed: Workload k has seed ``seed + k``.
-            folder: Where finished runs are kept until all are there.
-        """
 
 
 def collect(cfg: DictConfig) -> Report:
@@ -100,34 +84,18 @@ def _there(store: Store, name: str, identity: str, *, force: bool) -> Product | 
 def _record(cfg: DictConfig, settings: dict[str, Any]) -> Report:
     store = Store()
     behaviours = [named(b, store) for b in settings["collector"]["behaviours"]]
-    identity = fingerprint(
-        settings["collector"], settings["scenario"], settings["seed"], [b.key for b in behaviours]
-    )
+    keys = [b.key for b in behaviours]
+    if settings["collector"].get("estimates") is not None:
+        keys.append(store.get("traces", settings["collector"]["estimates"]).digest)
+    identity = fingerprint(settings["collector"], settings["scenario"], settings["seed"], keys)
     name = cfg.trace or f"{cfg.scenario.name.replace('_', '-')}-{identity}"
     found = _there(store, name, identity, force=bool(cfg.force))
     if found is not None:
         return _report(found, traces.read(found.path))
     collector: Recorder = instantiate(cfg.collector, _convert_="all")
     scenario = instantiate(cfg.scenario, _convert_="all")
-    parts = store.partial("traces", f"{name}.runs-{identity}")
-    trace = collector.collect(scenario, [b.policy for b in behaviours], int(cfg.seed), parts)
-    traces.write(trace, store.partial("traces", name))
-    product = store.commit(
-        "traces",
-        name,
-        inputs={},
-        about={
-            "identity": identity,
-            "source": trace.provenance["source"],
-            "scenario": scenario.name,
-            "replayable": isinstance(scenario, Pipelines) and len(trace.runs("policy")) > 0,
-            "runs": len(trace.runs()),
-            "artefacts": {b.policy.name: b.product.id for b in behaviours if b.product},
-            "rows": {n: len(t) for n, t in trace.tables.items()},
-        },
-    )
-    store.discard("traces", f"{name}.runs-{identity}")
-    return _report(product, trace)
+    product = record(store, name, collector, scenario, behaviours, int(cfg.seed), identity)
+    return _report(product, traces.read(product.path))
 
 
 def _report_import(product: Product, provenance: Mapping[str, Any]) -> Report:

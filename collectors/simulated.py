@@ -8,6 +8,7 @@ from pathlib import Path
 
 from collectors.decisions import decision_rows
 from collectors.simulated_rows import Watched, rows_of
+from collectors.turns import Turn, Turns
 from toolkit import trace as traces
 from toolkit.errors import require
 from toolkit.live import chooser, rollout
@@ -28,6 +29,8 @@ class SimulatedCollector:
         runs: Episodes to record.
         behaviours: Names of the behaviour policies; ``name~0.3`` explores with probability 0.3.
         paired: Give each behaviour policy the same workloads and the same luck.
+        times: How often each policy meets each workload, with luck of its own every time; more
+            than once where ``paired``.
         decisions: Whether the decisions are kept. Without them the trace is what a stranger's
             log would be: what ran and where, and nobody knows who chose it.
     """
@@ -35,11 +38,13 @@ class SimulatedCollector:
     runs: int
     behaviours: Sequence[str]
     paired: bool = False
+    times: int = 1
     decisions: bool = True
 
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"collector.runs must be at least 1, got {self.runs}")
         require(len(self.behaviours) >= 1, "collector.behaviours must name at least one policy")
+        Turns(policies=len(self.behaviours), paired=self.paired, times=self.times)
 
     def collect(
         self, scenario: Scenario, policies: Sequence[Policy], seed: int, folder: Path
@@ -52,12 +57,13 @@ class SimulatedCollector:
             seed: Workload k has seed ``seed + k``.
             folder: Where finished runs are kept until all are there.
         """
+        turns = Turns(policies=len(policies), paired=self.paired, times=self.times)
         with progress(f"simulating {scenario.name}", self.runs, "runs") as bar:
             for k in range(self.runs):
                 if not (folder / f"run-{k}" / "provenance.json").is_file():
-                    policy = policies[k % len(policies)]
-                    own = seed + (k // len(policies) if self.paired else k)
-                    traces.write(self._run(scenario, policy, k, own), folder / f"run-{k}")
+                    turn = turns.of(k, seed)
+                    policy = policies[turn.policy]
+                    traces.write(self._run(scenario, policy, k, turn), folder / f"run-{k}")
                     bar.update(note=policy.name)
         parts = [traces.read(folder / f"run-{k}") for k in range(self.runs)]
         provenance = dict(parts[0].provenance)
@@ -65,19 +71,19 @@ class SimulatedCollector:
         provenance["seed"] = seed
         return traces.concatenate(parts, provenance)
 
-    def _run(self, scenario: Scenario, policy: Policy, run: int, seed: int) -> Trace:
-        workload = scenario.plan(seed)
+    def _run(self, scenario: Scenario, policy: Policy, run: int, turn: Turn) -> Trace:
+        workload = scenario.plan(turn.seed)
         policy.reset(workload)
-        engine = Watched(scenario, seed)
+        engine = Watched(scenario, turn.luck)
         episode = rollout(
             engine,
             workload,
-            chooser(policy, seed),
+            chooser(policy, turn.luck),
             horizon=scenario.horizon,
             weights=scenario.weights,
         )
         told = workload.estimates if isinstance(workload, PipelineWorkload) else None
-        rows = rows_of(run, workload, episode, engine, scenario, seed)
+        rows = rows_of(run, workload, episode, engine, scenario, turn.luck)
         if self.decisions:
             rows["decisions"] = decision_rows(run, episode, policy.name)
         else:
@@ -108,12 +114,12 @@ class SimulatedCollector:
                 "clock": "simulated, s since the start of the episode",
                 "engine": {"simulator": SIMULATOR, "scenario": scenario.name},
                 "host": {},
-                "seed": seed,
+                "seed": turn.seed,
                 "completeness": None,
                 "runs": [
                     {
                         "run": run,
-                        "seed": seed,
+                        **turn.about,
                         "policy": policy.name if self.decisions else None,
                         "mode": "policy" if self.decisions else "log",
                         "load_average": None,

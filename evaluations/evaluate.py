@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
 
+from evaluations import real
 from evaluations.metrics import UNITS, measure
 from evaluations.suite import Suite
 from toolkit import reward, tracking
 from toolkit import trace as traces
+from toolkit.calibration.calibration import Calibration
+from toolkit.calibration.ensure import ensure as calibrated
 from toolkit.errors import ConfigError
 from toolkit.features.observe import FEATURISER
 from toolkit.live import chooser, rollout
@@ -23,8 +26,6 @@ from toolkit.progress import Progress, progress
 from toolkit.report import Report
 from toolkit.revision import revision
 from toolkit.seeding import generator
-from toolkit.simulator import calibrate
-from toolkit.simulator.calibration import Calibration
 from toolkit.simulator.recorded import Forced, Recorded, replayable, scenario_of, workload_of
 from toolkit.simulator.simulator import SIMULATOR, Simulator
 from toolkit.statistics import Interval, bootstrap, mean, paired
@@ -59,6 +60,8 @@ def evaluate(cfg: DictConfig) -> Report:
     All policies meet the same workloads and the same luck; each pair is compared seed by seed.
     """
     suite = instantiate(cfg.suite, _convert_="all")
+    if isinstance(suite, real.RealSuite):
+        return real.evaluate(suite, force=bool(cfg.force))
     wanted = list(cfg.policies) if cfg.policies is not None else None
     judged, calibration = run(suite, trace=str(cfg.trace), policies=wanted, force=bool(cfg.force))
     pairs = compare(judged, suite)
@@ -98,7 +101,7 @@ def run(
     """
     store = Store()
     recording = replayable(store, trace)
-    calibration = calibrate.ensure(store, recording)
+    calibration = calibrated(store, recording)
     if suite.engine == "recorded":
         cells, learned, keys = _recorded_cells(suite, recording, store)
     else:
@@ -168,7 +171,6 @@ def _simulated_cells(
 def _simulate(
     suite: Suite, calibration: Calibration, policy: Named, name: str, bar: Progress
 ) -> pd.DataFrame:
-    scenario = calibration.scenario
     rows = []
     for seed in range(suite.first_seed, suite.first_seed + suite.seeds):
         workload = calibration.plan(seed)
@@ -177,8 +179,8 @@ def _simulate(
             Simulator(calibration, seed),
             workload,
             chooser(policy.policy, seed),
-            horizon=scenario.horizon,
-            weights=scenario.weights,
+            horizon=calibration.horizon,
+            weights=calibration.weights,
         )
         rows.append({"seed": seed, **measure(episode, workload)})
         bar.update(note=name)
@@ -201,9 +203,9 @@ def _recorded_cells(suite: Suite, recording: Product, store: Store) -> Cells:
         )
         cell = {"seed": int(about["seed"]), **measure(episode, workload)}
         rows.setdefault(str(about["policy"]), []).append(cell)
+    # A workload that was met several times is one cell: the mean.
     cells = {
-        name: pd.DataFrame(r).sort_values("seed").drop_duplicates("seed").reset_index(drop=True)
-        for name, r in rows.items()
+        name: pd.DataFrame(r).groupby("seed", as_index=False).mean() for name, r in rows.items()
     }
     # The trace says which artefact ran; a newer one of the same name did not.
     artefacts = recording.manifest["about"].get("artefacts", {})
@@ -302,7 +304,8 @@ def compare(judged: Sequence[Judged], suite: Suite) -> list[dict[str, Any]]:
 
 
 def _error(calibration: Product) -> float:
-    return float(calibration.manifest["about"]["fidelity"]["held_out_makespan_error"])
+    told = calibration.manifest["about"]["fidelity"].get("held_out_makespan_error")
+    return float("nan") if told is None else float(told)
 
 
 def _means(cells: pd.DataFrame) -> dict[str, float]:

@@ -14,6 +14,7 @@ from toolkit.policies.random import Random
 from toolkit.policies.static import Static
 from toolkit.replays.reconstruct import replays
 from toolkit.simulator.simulator import Simulator
+from toolkit.store import Store
 from toolkit.trace import FEATURE, Trace
 from toolkit.workload import CPUS, MEMORY
 
@@ -47,6 +48,13 @@ def record(policies=None, of=None, sigma=0.2, horizon=None):
     }
     tables = {n: traces.table(n, r, extra.get(n, ())) for n, r in rows.items()}
     return Trace(tables=tables, provenance=provenance)
+
+
+def keep(trace, name):
+    """Put a trace into the store of this test."""
+    store = Store()
+    traces.write(trace, store.partial("traces", name))
+    return store.commit("traces", name, inputs={}, about={})
 
 
 def default_policies():

@@ -20,7 +20,8 @@ MAY_IMPORT = {
 }
 BODIES = (
     "collectors/collect.py",
-    "toolkit/simulator/calibrate.py",
+    "evaluations/calibrate.py",
+    "evaluations/advise.py",
     "toolkit/benchmarks/build.py",
     "toolkit/benchmarks/show.py",
     "toolkit/benchmarks/verify.py",
@@ -38,6 +39,7 @@ ONLY_IN = {
     "mlflow": ("toolkit/tracking.py",),
     "d3rlpy": ("toolkit/learning/*.py", "toolkit/data/buffer.py"),
     "numba": (
+        "toolkit/calibration/trees.py",
         "toolkit/data/coverage.py",
         "toolkit/data/padding.py",
         "toolkit/simulator/*.py",
@@ -56,13 +58,18 @@ ONLY_IN = {
     "duckdb": (),
     "pettingzoo": ("toolkit/envs/*.py",),
     "ortools": ("toolkit/planning/optimum.py",),
-    "matplotlib": ("toolkit/gantt.py", "toolkit/benchmarks/page.py"),
+    "matplotlib": (
+        "toolkit/gantt.py",
+        "toolkit/benchmarks/page.py",
+        "evaluations/fidelity.py",
+    ),
     "hydra": (
         "toolkit/cli.py",
         "toolkit/mistakes.py",
         "toolkit/policies/named.py",
         "toolkit/benchmarks/benchmark.py",
         "toolkit/envs/registration.py",
+        "evaluations/real.py",
         *BODIES,
     ),
     "omegaconf": ("toolkit/cli.py", "toolkit/mistakes.py", "toolkit/settings.py", *BODIES),

@@ -470,7 +470,7 @@ def test_list_everything(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "format=json"]) == 0
     got = json.loads(capfd.readouterr().out)
     assert got["groups"].keys() == Catalogue().groups.keys()
-    assert set(got["products"]) == {"traces", "calibrations", "datasets", "policies"}
+    assert set(got["products"]) == {"traces", "calibrations", "datasets", "policies", "predictions"}
 
 
 def test_list_describes_the_choices_of_a_folder(

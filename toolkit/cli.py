@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "collect": ("collectors.collect:collect", "record what an engine or a simulation does"),
-    "calibrate": ("toolkit.simulator.calibrate:calibrate", "fit the simulator to traces"),
+    "calibrate": ("evaluations.calibrate:calibrate", "fit the simulator to traces"),
+    "advise": ("evaluations.advise:advise", "say what another policy would do to a log"),
     "dataset build": (
         "toolkit.benchmarks.build:build",
         "make a benchmark dataset, or that of a trace",

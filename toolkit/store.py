@@ -26,7 +26,7 @@ from toolkit.errors import ConfigError, CorruptError, NotFoundError, SchemaError
 from toolkit.paths import data_root
 from toolkit.progress import say
 
-KINDS = ("traces", "calibrations", "datasets", "policies")
+KINDS = ("traces", "calibrations", "datasets", "policies", "predictions")
 SCHEMA = 1
 """Version of the manifest; one number for the layout of all products."""
 
@@ -39,6 +39,7 @@ _MAKE = {
     "calibrations": "toolkit calibrate",
     "datasets": "toolkit dataset build",
     "policies": "toolkit train +algo=cql",
+    "predictions": "toolkit evaluate +suite=real_ray",
 }
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import psutil
 
+from collectors.earlier import earlier
 from collectors.gpu.engine import GpuEngine
 from collectors.gpu.rows import record
 from collectors.gpu.sweep import sweep
 from collectors.gpu.workers import Workers, check_unequal, specs
+from collectors.turns import Turns
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, EngineError, ToolkitError, require
 from toolkit.live import chooser, rollout
@@ -27,7 +29,7 @@ from toolkit.scenarios.described import described
 from toolkit.scenarios.scenario import Scenario
 from toolkit.scenarios.torch_dags import Measured, measured
 from toolkit.scenarios.workflows import Workflows
-from toolkit.store import fingerprint
+from toolkit.store import Product, fingerprint
 from toolkit.trace import Trace
 from toolkit.workflows.operations import parsed
 
@@ -40,16 +42,19 @@ class GpuRecorder:
     """Runs graphs of torch tasks under behaviour policies and records them.
 
     A first run is a sweep: every type of task on every kind of device, one at a time; it gives
-    the estimates that all policies see. Each further run is an episode of the scenario under the
-    next behaviour policy, on a workload seed of its own. In the mode ``sweep`` the sweep is all,
-    and is repeated with all devices at work.
+    the estimates that all policies see, unless ``estimates`` has them. Each further run is an
+    episode of the scenario under the next behaviour policy, on a workload seed of its own. In the
+    mode ``sweep`` the sweep is all, and is repeated with all devices at work.
 
     Args:
         runs: Episodes to record.
         behaviours: Names of the behaviour policies, taken in turn.
         paired: Give each behaviour policy the same workloads, so that they can be compared.
+        times: How often each policy meets each workload; more than once where ``paired``.
         mode: ``policy`` or ``sweep``.
         repeats: Executions of each type on each kind of device in the sweep.
+        estimates: Id of an earlier recording of the same scenario, whose estimates policies are
+            told; null measures them in a sweep.
         devices: ``auto``, ``cuda`` or ``cpu``.
         streams: Streams of each CUDA device.
         unequal: Whether two CPU workers are made unequal, and refused when they are not.
@@ -58,8 +63,10 @@ class GpuRecorder:
     runs: int = 8
     behaviours: Sequence[str] = ("random",)
     paired: bool = False
+    times: int = 1
     mode: str = "policy"
     repeats: int = 5
+    estimates: str | None = None
     devices: str = "auto"
     streams: int = 2
     unequal: bool = True
@@ -67,6 +74,7 @@ class GpuRecorder:
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"collector.runs must be at least 1, got {self.runs}")
         require(len(self.behaviours) >= 1, "collector.behaviours must name at least one policy")
+        Turns(policies=len(self.behaviours), paired=self.paired, times=self.times)
         require(
             self.mode in ("policy", "sweep"),
             f"collector.mode must be policy or sweep, got {self.mode!r}",
@@ -75,6 +83,10 @@ class GpuRecorder:
         require(
             self.repeats >= least,
             f"collector.repeats must be at least {least} in mode {self.mode}, got {self.repeats}",
+        )
+        require(
+            self.mode == "policy" or self.estimates is None,
+            "collector.mode=sweep measures, so that collector.estimates must be null",
         )
         require(
             self.devices in ("auto", "cuda", "cpu"),
@@ -100,12 +112,14 @@ class GpuRecorder:
         if not isinstance(scenario, Workflows):
             raise _no_torch(scenario.name)
         types = self._types(scenario, seed)
-        wanted = range(1 if self.mode == "sweep" else self.runs + 1)
+        name = self.estimates
+        told = None if name is None else earlier(name, "gpu", described(scenario))
+        wanted = range(0 if told is None else 1, 1 if self.mode == "sweep" else self.runs + 1)
         missing = [k for k in wanted if not (folder / f"run-{k}" / "provenance.json").is_file()]
         if missing:
             say("starting the workers")
             with Workers(specs(self.devices, self.streams, unequal=self.unequal)) as workers:
-                self._record(missing, types, scenario, policies, seed, folder, workers)
+                self._record(missing, types, scenario, policies, seed, folder, workers, told)
         parts = [traces.read(folder / f"run-{k}") for k in wanted]
         provenance = dict(parts[0].provenance)
         provenance["runs"] = [dict(r) for part in parts for r in part.provenance["runs"]]
@@ -141,9 +155,11 @@ class GpuRecorder:
         seed: int,
         folder: Path,
         workers: Workers,
+        told: Product | None,
     ) -> None:
         all_cpu = all(p.device.device == "cpu" for p in workers.places)
         ratios = check_unequal(workers) if self.unequal and all_cpu else None
+        first = _provenance(scenario, seed, workers, ratios)
         if 0 in missing:
             about = {
                 "run": 0,
@@ -160,44 +176,51 @@ class GpuRecorder:
                 together=self.mode == "sweep",
                 seed=seed,
                 about=about,
-                provenance=_provenance(scenario, seed, workers, ratios),
+                provenance=first,
             )
             traces.write(found.trace, folder / "run-0")
-        kept = traces.read(folder / "run-0")
-        first = kept.provenance
+        kept = traces.read(folder / "run-0" if told is None else told.path)
+        if told is None:
+            first = dict(kept.provenance)
+        else:
+            first["estimates"] = kept.provenance["estimates"]
+            first["engine"]["estimates_of"] = told.id
         estimates = Measured.from_dict(first["estimates"])
         cluster = workers.cluster(estimates.bandwidth.tolist(), estimates.latency.tolist())
-        before = [(n["name"], n["kind"]) for n in kept.tables["nodes"].to_pylist()]
+        nodes = kept.of("nodes", kept.runs()[0]["run"]).to_pylist()
+        before = [(n["name"], n["kind"]) for n in nodes]
         now = [(n.name, n.kind) for n in cluster.nodes]
         if before != now:
             raise EngineError(
-                f"the recording began on {before} and cannot go on on {now}",
-                hint="record again on these devices: force=true, or another trace=<id>",
+                f"what policies are told was measured on {before}, and these devices are {now}",
+                hint="record again on these devices: force=true, or another trace=<id>; measure "
+                "them: collector.estimates=null",
             )
         episodes = [k for k in missing if k > 0]
+        turns = Turns(policies=len(policies), paired=self.paired, times=self.times)
         with progress("recording on the devices", len(episodes), "runs") as bar:
             for k in episodes:
-                policy = policies[(k - 1) % len(policies)]
-                own = seed + (1 + (k - 1) // len(policies) if self.paired else k)
-                plan = scenario.plan(own)
+                turn = turns.of(k - 1, seed + 1)
+                policy = policies[turn.policy]
+                plan = scenario.plan(turn.seed)
                 workload = measured(
                     plan, cluster, estimates, slots=scenario.slots, advice=scenario.advice
                 )
-                engine = GpuEngine(workers, own)
+                engine = GpuEngine(workers, turn.seed)
                 engine.prepare(workload)
                 policy.reset(workload)
                 load = os.getloadavg()[0]
                 episode = rollout(
                     engine,
                     workload,
-                    chooser(policy, own),
+                    chooser(policy, turn.luck),
                     horizon=scenario.horizon,
                     weights=scenario.weights,
                 )
                 engine.drain()
                 run = {
                     "run": k,
-                    "seed": own,
+                    **turn.about,
                     "policy": policy.name,
                     "mode": "policy",
                     "load_average": load,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from collectors.earlier import earlier
 from collectors.ray.importer import RayImporter
+from collectors.turns import Turns
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, require
 from toolkit.progress import progress, say
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from toolkit.policies.policy import Policy
     from toolkit.scenarios.pipelines import Pipelines
     from toolkit.scenarios.scenario import Scenario
+    from toolkit.store import Product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +32,9 @@ class RayCollector:
     """Runs the genomics dataflow on Ray under behaviour policies and records it, or imports.
 
     A first run is a sweep: every process under every profile, one at a time, on samples of
-    several sizes; it gives the estimates that all policies see. Each further run is an episode
-    of the scenario under the next behaviour policy, on a workload seed of its own.
+    several sizes; it gives the estimates that all policies see, unless ``estimates`` has
+    them. Each further run is an episode of the scenario under the next behaviour policy, on a
+    workload seed of its own.
 
     Args:
         path: What a Ray session left behind, to import instead of recording.
@@ -39,7 +43,10 @@ class RayCollector:
             probability 0.3.
         paired: Give each behaviour policy the same workloads, so that they can be compared;
             else every run has a workload of its own.
+        times: How often each policy meets each workload; more than once where ``paired``.
         sweep: Quantiles of the job size at which the sweep measures.
+        estimates: Id of an earlier recording of the same scenario, whose estimates policies are
+            told; null measures them in a sweep.
         fastq: A user's own FASTQ file, of which 10 % of the reads are used; generated reads
             when null.
         address: An existing cluster to join; null starts one on loopback and stops it.
@@ -57,10 +64,13 @@ class RayCollector:
     address: str | None
     store_memory: int
     nodes: Sequence[Mapping[str, Any]] | None = None
+    times: int = 1
+    estimates: str | None = None
 
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"collector.runs must be at least 1, got {self.runs}")
         require(len(self.behaviours) >= 1, "collector.behaviours must name at least one policy")
+        Turns(policies=len(self.behaviours), paired=self.paired, times=self.times)
         require(
             len(self.sweep) >= 2 and all(0 < q < 1 for q in self.sweep),
             f"collector.sweep needs two or more quantiles in (0, 1), got {list(self.sweep)}",
@@ -112,17 +122,16 @@ class RayCollector:
                 hint="record pipelines: toolkit collect scenario=genomics_open; simulate others: "
                 f"toolkit collect +collector=simulated scenario={scenario.name}",
             )
-        missing = [
-            k
-            for k in range(self.runs + 1)
-            if not (folder / f"run-{k}" / "provenance.json").is_file()
-        ]
+        name = self.estimates
+        told = None if name is None else earlier(name, "ray", scenario.to_dict())
+        wanted = range(0 if told is None else 1, self.runs + 1)
+        missing = [k for k in wanted if not (folder / f"run-{k}" / "provenance.json").is_file()]
         if missing:
             reads = fastq.pool(self.fastq, seed=seed) if self.fastq else None
             logical = [LogicalNode(**node) for node in self.nodes or ()]
             with session(self.address, self.store_memory, scenario, logical) as nodes:
-                self._record(missing, scenario, policies, seed, folder, nodes, reads)
-        parts = [traces.read(folder / f"run-{k}") for k in range(self.runs + 1)]
+                self._record(missing, scenario, policies, seed, folder, nodes, reads, told)
+        parts = [traces.read(folder / f"run-{k}") for k in wanted]
         provenance = dict(parts[0].provenance)
         provenance["runs"] = [dict(r) for part in parts for r in part.provenance["runs"]]
         whole = traces.concatenate(parts, provenance)
@@ -138,9 +147,10 @@ class RayCollector:
         folder: Path,
         nodes: Sequence[RayNode],
         reads: fastq.Pool | None,
+        told: Product | None,
     ) -> None:
         from collectors.ray.engine import RayEngine
-        from collectors.ray.record import record
+        from collectors.ray.record import record, recording
         from collectors.ray.session import cluster_of
         from collectors.ray.sweep import sweep
         from collectors.ray.tasks import warm
@@ -151,33 +161,39 @@ class RayCollector:
         warm(nodes)
         if 0 in missing:
             traces.write(sweep(scenario, self.sweep, nodes, seed, reads), folder / "run-0")
-        first = traces.read(folder / "run-0").provenance
+        if told is None:
+            first = dict(traces.read(folder / "run-0").provenance)
+        else:
+            known = traces.read_provenance(told.path)["estimates"]
+            first = recording(scenario, known, seed)
+            first["engine"]["estimates_of"] = told.id
         estimates = estimates_of(first)
+        turns = Turns(policies=len(policies), paired=self.paired, times=self.times)
         episodes = [k for k in missing if k > 0]
         with progress("recording on Ray", len(episodes), "runs") as bar:
             for k in episodes:
-                policy = policies[(k - 1) % len(policies)]
-                own = seed + (1 + (k - 1) // len(policies) if self.paired else k)
-                workload = scenario.plan(own, estimates=estimates, cluster=cluster_of(nodes))
-                engine = RayEngine(nodes, own, reads, scenario)
+                turn = turns.of(k - 1, seed + 1)
+                policy = policies[turn.policy]
+                workload = scenario.plan(turn.seed, estimates=estimates, cluster=cluster_of(nodes))
+                engine = RayEngine(nodes, turn.seed, reads, scenario)
                 engine.prepare(workload)
                 policy.reset(engine.workload)
                 load = os.getloadavg()[0]
                 episode = rollout(
                     engine,
                     engine.workload,
-                    chooser(policy, own),
+                    chooser(policy, turn.luck),
                     horizon=scenario.horizon,
                     weights=scenario.weights,
                 )
                 about = {
                     "run": k,
-                    "seed": own,
+                    **turn.about,
                     "policy": policy.name,
                     "mode": "policy",
                     "load_average": load,
                     "terminated": episode.terminated,
                 }
-                traces.write(record(engine, episode, about, dict(first)), folder / f"run-{k}")
+                traces.write(record(engine, episode, about, first), folder / f"run-{k}")
                 latency = episode.outcome.completed - episode.outcome.arrived
                 bar.update(note=f"{policy.name}: mean latency {np.nanmean(latency):.2f} s")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import psutil
+import ray
 
 from collectors.decisions import decision_rows
 from collectors.ray.engine import RayEngine
@@ -13,9 +17,41 @@ from collectors.ray.session import RayNode, cluster_of
 from collectors.ray.tasks import PROBE
 from toolkit import trace as traces
 from toolkit.live import Episode
-from toolkit.scenarios.pipelines import PipelineWorkload
+from toolkit.scenarios.pipelines import Pipelines, PipelineWorkload
+from toolkit.store import fingerprint
 from toolkit.trace import FEATURE, Trace
 from toolkit.workload import CPUS, MEMORY
+
+
+def recording(scenario: Pipelines, estimates: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return what a recording says of itself, but for its runs.
+
+    Args:
+        scenario: What arrives.
+        estimates: What policies are told of durations, as plain values.
+        seed: Of the recording.
+    """
+    return {
+        "schema": traces.SCHEMA,
+        "source": "ray",
+        "scenario": scenario.to_dict(),
+        "estimates": estimates,
+        "clock": "time.time() of the workers (at) and of the driver (seen), s since the run began",
+        "engine": {
+            "ray": ray.__version__,
+            "dispatch": "first come first served, head of line, first node with room",
+        },
+        "host": {
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "processor": platform.processor() or platform.machine(),
+            "cpus": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "fingerprint": fingerprint(platform.node()),
+        },
+        "seed": seed,
+        "completeness": None,
+    }
 
 
 def record(

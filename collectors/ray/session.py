@@ -105,6 +105,9 @@ def session(
                         log_to_driver=False,
                         logging_level="ERROR",
                         _node_ip_address="127.0.0.1",
+                        # A worker that was killed for being idle starts again amid a run, which
+                        # holds a task back for seconds and slows down those beside it.
+                        _system_config={"idle_worker_killing_time_threshold_ms": 3_600_000},
                     )
                 else:
                     say(f"joining the Ray cluster at {address}")

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import psutil
-import ray
 
 from collectors import fastq
 from collectors.ray.engine import RayEngine, parents_of
-from collectors.ray.record import assemble
+from collectors.ray.record import assemble, recording
 from collectors.ray.session import RayNode
-from toolkit import trace as traces
 from toolkit.progress import progress
-from toolkit.scenarios.pipelines import Pipelines, PipelineWorkload
-from toolkit.simulator.durations import Observations, estimate
-from toolkit.store import fingerprint
+from toolkit.scenarios.pipelines import Estimates, Pipelines, PipelineWorkload
 from toolkit.trace import FEATURE, Trace
 
 
@@ -70,30 +64,14 @@ def sweep(
         for c, parents in enumerate(parents_of(workload))
         for p in parents
     ]
-    estimates = _estimates(rows, workload, scenario)
-    provenance = {
-        "schema": traces.SCHEMA,
-        "source": "ray",
-        "scenario": scenario.to_dict(),
-        "estimates": estimates,
-        "clock": "time.time() of the workers (at) and of the driver (seen), s since the run began",
-        "engine": {
-            "ray": ray.__version__,
-            "dispatch": "first come first served, head of line, first node with room",
-        },
-        "host": _host(),
+    about = {
+        "run": 0,
         "seed": seed,
-        "completeness": None,
-        "runs": [
-            {
-                "run": 0,
-                "seed": seed,
-                "policy": None,
-                "mode": "sweep",
-                "load_average": os.getloadavg()[0],
-            }
-        ],
+        "policy": None,
+        "mode": "sweep",
+        "load_average": os.getloadavg()[0],
     }
+    provenance = recording(scenario, _estimates(rows, workload, scenario), seed) | {"runs": [about]}
     return assemble(0, nodes, jobs, rows, edges, [], [], workload.features, provenance)
 
 
@@ -102,14 +80,11 @@ def _estimates(
 ) -> dict[str, Any]:
     index = {t: i for i, t in enumerate(workload.types)}
     jobs = np.array([r["job"] for r in rows])
-    told = estimate(
-        Observations(
-            type_of=np.array([index[r["type"]] for r in rows]),
-            profile=np.array([r["profile"] for r in rows]),
-            features=workload.job_features[jobs],
-            sizes=workload.sizes[jobs],
-            seconds=np.array([r["finished_at"] - r["started_at"] for r in rows]),
-        ),
+    told = Estimates.measured(
+        np.array([index[r["type"]] for r in rows]),
+        np.array([r["profile"] for r in rows]),
+        workload.sizes[jobs],
+        np.array([r["finished_at"] - r["started_at"] for r in rows]),
         len(workload.types),
         len(workload.profiles),
         scenario.unit,
@@ -118,15 +93,4 @@ def _estimates(
         "intercept": told.intercept.tolist(),
         "exponent": told.exponent.tolist(),
         "unit": told.unit,
-    }
-
-
-def _host() -> dict[str, Any]:
-    return {
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "processor": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "fingerprint": fingerprint(platform.node()),
     }

@@ -88,9 +88,10 @@ def warm(nodes: Sequence[RayNode]) -> None:
     """Load the kernels on every worker; the first one compiles where that is needed."""
     # One worker compiles first, so that the others find the kernels in the cache.
     get(warm_worker.options(num_cpus=1, scheduling_strategy=on(nodes[0])).remote())
+    # Ray may keep some workers from each other's tasks for a while: twice as many as cpus.
     pending = [
-        warm_worker.options(num_cpus=1, scheduling_strategy=on(n)).remote()
+        warm_worker.options(num_cpus=0.5, scheduling_strategy=on(n)).remote()
         for n in nodes
-        for _ in range(max(1, int(n.node.cpus)))
+        for _ in range(max(2, 2 * int(n.node.cpus)))
     ]
     get(pending)

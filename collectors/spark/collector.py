@@ -27,6 +27,7 @@ class SparkCollector:
         behaviours: Names of the behaviour policies, taken in turn; ``name~0.3`` explores with
             probability 0.3.
         paired: Give each behaviour policy the same workloads, so that they can be compared.
+        times: How often each policy meets each workload; more than once where ``paired``.
         regime: ``cold``, ``warm_pool`` or ``submit``; see ``SparkRecorder``.
         pool: Most executors that stay idle in a warm pool.
         frame: Width and height of the cameras' frames, pixels.
@@ -38,6 +39,7 @@ class SparkCollector:
     runs: int = 4
     behaviours: Sequence[str] = ("random",)
     paired: bool = False
+    times: int = 1
     regime: str = "cold"
     pool: int = 4
     frame: Sequence[int] = (320, 180)
@@ -66,6 +68,7 @@ class SparkCollector:
         return SparkRecorder(
             runs=self.runs,
             paired=self.paired,
+            times=self.times,
             regime=self.regime,
             pool=self.pool,
             frame=self.frame,

@@ -24,6 +24,7 @@ from collectors.spark.session import DRIVER_MEMORY, scratch_folder, session
 from collectors.spark.submit import SUBMIT, SubmitEngine, check_line
 from collectors.spark.video import STAGES
 from collectors.streams import Limits
+from collectors.turns import Turns
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, ResourceError, require, unknown
 from toolkit.live import chooser, rollout
@@ -54,6 +55,7 @@ class SparkRecorder:
     Args:
         runs: Episodes to record.
         paired: Give each behaviour policy the same workloads, so that they can be compared.
+        times: How often each policy meets each workload; more than once where ``paired``.
         regime: ``cold``: executors of another shape are killed, so that each change is paid in
             full. ``warm_pool``: they stay idle. ``submit``: the user's own command per batch.
             A recording has one regime.
@@ -65,6 +67,7 @@ class SparkRecorder:
 
     runs: int
     paired: bool = False
+    times: int = 1
     regime: str = COLD
     pool: int = 4
     frame: Sequence[int] = (320, 180)
@@ -73,6 +76,7 @@ class SparkRecorder:
 
     def __post_init__(self) -> None:
         require(self.runs >= 1, f"collector.runs must be at least 1, got {self.runs}")
+        Turns(policies=1, paired=self.paired, times=self.times)
         if self.regime not in REGIMES:
             raise unknown("regime", str(self.regime), REGIMES)
         require(self.pool >= 0, f"collector.pool must be 0 or more, got {self.pool}")
@@ -197,24 +201,25 @@ class SparkRecorder:
         engine: BatchEngine,
     ) -> None:
         spark = installed() if self.regime != SUBMIT else None
+        turns = Turns(policies=len(policies), paired=self.paired, times=self.times)
         with progress("recording on Spark", len(missing), "runs") as bar:
             for k in missing:
-                policy = policies[k % len(policies)]
-                own = seed + (k // len(policies) if self.paired else k)
-                workload = scenario.plan(own)
+                turn = turns.of(k, seed)
+                policy = policies[turn.policy]
+                workload = scenario.plan(turn.seed)
                 engine.prepare(workload)
                 policy.reset(workload)
                 load = os.getloadavg()[0]
                 episode = rollout(
                     engine,
                     workload,
-                    chooser(policy, own),
+                    chooser(policy, turn.luck),
                     horizon=scenario.horizon,
                     weights=scenario.weights,
                 )
                 about = {
                     "run": k,
-                    "seed": own,
+                    **turn.about,
                     "policy": policy.name,
                     "mode": "policy",
                     "regime": self.regime,

@@ -84,19 +84,20 @@ def test_every_episode_is_told():
 
 
 class Fitted:
-    """What a calibration offers: plans and truth of its own, the rules of its scenario."""
+    """What a calibration offers: plans, truth and rules of its own."""
 
     def __init__(self):
-        self.scenario = scenario()
+        self.planned = scenario()
+        self.weights, self.horizon = self.planned.weights, self.planned.horizon
 
     def plan(self, seed):
-        return self.scenario.plan(seed, estimates=estimates(self.scenario))
+        return self.planned.plan(seed, estimates=estimates(self.planned))
 
     def truth(self, workload, seed):
         return Luck().truth(workload, seed)
 
 
-def test_a_calibration_plans_and_its_scenario_pays():
+def test_a_calibration_plans_and_pays():
     of = Fitted()
     found = references(of, make(["static"]), SEEDS)["static"]
     assert math.isfinite(found.value)

@@ -22,6 +22,7 @@ from collectors.gpu.record import GpuRecorder
 from collectors.gpu.rows import beside
 from collectors.gpu.tasks import execute, noise
 from collectors.gpu.workers import UNEQUAL, Workers, check_unequal, specs
+from tests.recordings import keep
 from toolkit import trace as traces
 from toolkit.cluster import Cluster, Node
 from toolkit.errors import ConfigError, EngineError, NotFoundError
@@ -29,6 +30,7 @@ from toolkit.live import rollout
 from toolkit.policies.heft_online import HeftOnline
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
+from toolkit.replays.reconstruct import replays
 from toolkit.reward import WorkflowWeights
 from toolkit.scenarios.torch_dags import Measured, TorchGraphs, workload_of
 from toolkit.scenarios.workflows import Group, Machines, Stream, Workflows
@@ -478,6 +480,28 @@ def test_the_replay_of_a_recording_shows_its_policies_the_same_bit_by_bit(trace,
     np.testing.assert_array_equal(episode.scene.state.decision, tasks["decision"].to_numpy())
 
 
+def test_estimates_of_an_earlier_recording_are_told_again(trace, tmp_path):
+    """Without a sweep, each policy twice on each workload; what it was shown can be replayed."""
+    earlier = keep(trace, "first")
+    settings = dataclasses.replace(SETTINGS, runs=5, paired=True, times=2, estimates="first")
+    found = settings.collect(scenario(), POLICIES, 90, tmp_path / "runs")
+    assert [(r["run"], r["mode"], r["seed"], r["repeat"]) for r in found.runs()] == [
+        (1, "policy", 91, 0), (2, "policy", 91, 0), (3, "policy", 91, 1), (4, "policy", 91, 1),
+        (5, "policy", 92, 0),
+    ]  # fmt: skip
+    assert not (tmp_path / "runs" / "run-0").exists()
+    assert found.provenance["estimates"] == trace.provenance["estimates"]
+    assert found.provenance["engine"]["estimates_of"] == earlier.id
+    again = list(replays(found))
+    assert [r.same for r in again] == [len(r.episode.steps) for r in again]
+    one, other = (found.of("tasks", run).sort_by("task") for run in (1, 3))
+    assert one["type"].equals(other["type"])
+    assert not one["node"].equals(other["node"])
+    equal = dataclasses.replace(settings, unequal=False)
+    with pytest.raises(EngineError, match="what policies are told was measured on"):
+        equal.collect(scenario(), POLICIES, 90, tmp_path / "others")
+
+
 @pytest.mark.slow
 def test_an_episode_that_is_cut_says_what_still_ran(tmp_path):
     slow = scenario(
@@ -531,6 +555,7 @@ def test_a_sweep_for_calibration_measures_alone_and_beside_others(tmp_path):
         ({"mode": "both"}, "collector.mode"),
         ({"mode": "sweep", "repeats": 4}, "at least 5 in mode sweep"),
         ({"repeats": 0}, "collector.repeats"),
+        ({"mode": "sweep", "repeats": 5, "estimates": "x"}, "collector.estimates must be null"),
         ({"devices": "tpu"}, "collector.devices"),
         ({"streams": 0}, "collector.streams"),
     ],

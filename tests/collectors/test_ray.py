@@ -21,13 +21,16 @@ from collectors.ray.collector import RayCollector
 from collectors.ray.session import check_memory
 from tests.workloads import scenario
 from toolkit import trace as traces
+from toolkit.calibration.calibration import Sought, fit
+from toolkit.calibration.predict import Abducted, real
+from toolkit.calibration.runs import Runs
 from toolkit.errors import ConfigError, EngineError, ResourceError
 from toolkit.live import rollout
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
-from toolkit.simulator.calibration import Replayed, fit, recorded, simulate
-from toolkit.simulator.recorded import Forced, Recorded, scenario_of, workload_of
+from toolkit.simulator.recorded import Forced, Recorded, instants_of, scenario_of, workload_of
+from toolkit.simulator.simulator import Simulator
 
 SETTINGS = RayCollector(
     runs=2, behaviours=["random", "static~0.5"], paired=False, sweep=[0.3, 0.7], fastq=None,
@@ -86,8 +89,8 @@ def test_no_more_was_reserved_than_the_node_has(trace):
 @pytest.mark.engine
 def test_the_replay_of_a_real_run_is_exact(trace):
     """Features bit by bit, and the makespan from recorded durations within 2 %."""
-    of = scenario_of(trace)
-    calibration = fit(trace)
+    of, recorded = scenario_of(trace), Runs(trace)
+    calibration = fit(recorded, recorded.runs, Sought())
     for run in (1, 2):
         forced = Forced(trace, run)
         episode = rollout(
@@ -98,9 +101,16 @@ def test_the_replay_of_a_real_run_is_exact(trace):
             weights=of.weights,
         )
         assert forced.same == len(episode.steps) > 0
-        truth = Replayed(trace=trace, run=run, calibration=calibration)
-        makespan, _ = simulate(trace, run, calibration, truth, 0)
-        assert makespan == pytest.approx(recorded(trace, run)[0], rel=0.02)
+        again = rollout(
+            Simulator(Abducted(recorded=recorded, run=run, calibration=calibration), 0),
+            workload_of(trace, run, arrival="arrived_seen"),
+            Forced(trace, run).chooser,
+            horizon=of.horizon,
+            weights=of.weights,
+            instants=instants_of(trace, run).tolist(),
+        )
+        makespan = float(np.nanmax(again.outcome.finished))
+        assert makespan == pytest.approx(real(recorded, run)["makespan"], rel=0.02)
 
 
 @pytest.mark.engine

@@ -9,6 +9,8 @@ import itertools
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import numpy as np
+
 from toolkit.simulator.state import LOST, RETURNED
 from toolkit.workload import (
     ALL_CPUS,
@@ -25,6 +27,9 @@ ROOM = (1e-6, 0.5, 1e-6)
 ARRIVAL, OUTAGE, OTHER = 0, 1, 2
 """Order of the events of one instant."""
 
+UNSEEN = ("join", "leave")
+"""Events of tasks that contend, of which nobody is told."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -40,7 +45,8 @@ class Question:
 @dataclass(eq=False)
 class Attempt:
     """One try of a task: resources are held from ``taken`` to ``released``, and paid for from
-    when the start was seen."""
+    when the start was seen. Where tasks contend it finishes when no work is ``left``, and
+    ``finish`` is when that will be if the load stays."""
 
     task: int
     node: int
@@ -50,6 +56,8 @@ class Attempt:
     taken: float
     start: float
     finish: float
+    left: float
+    seen: float  # seconds until the controller learns of an event
     copied: int | None = None  # a parent whose copy runs first, until ``copy_done``
     copy_done: float | None = None
     besides: float | None = None  # when all other data are there
@@ -112,6 +120,7 @@ class Oracle:
         self.profile_column = w.profile_column.tolist()
         self.demand = [tuple(d) for d in w.demand.tolist()]
         self.types_in_order = w.order.tolist()
+        self.rates = [float(r) for r in truth.rates]
         self.latency, self.bandwidth = w.latency.tolist(), w.bandwidth.tolist()
         self.fleets, self.hosts = w.fleets.tolist(), w.hosts.tolist()
         there = self.family != CONFIGURATION
@@ -120,6 +129,7 @@ class Oracle:
             for c, k in zip(w.capacity.tolist(), w.column.tolist(), strict=True)
         ]
         self.choice = w.profile_of_type.tolist()
+        self.machine = [int(m) for m in truth.machine] or list(range(len(self.nodes)))
 
         self.now = 0.0
         self.events = []
@@ -142,6 +152,7 @@ class Oracle:
         self.completed = [None] * jobs
         self.left_at = [None] * jobs
         self.attempts = []
+        self.working = []
         self.copy_log = []
         self.waits = []  # [task, since, until or None]
         self.wasted = 0.0
@@ -159,7 +170,7 @@ class Oracle:
                 self._push(at, ARRIVAL, "arrive", job)
         for at, node, kind in zip(*(self.truth.outages or ((), (), ())), strict=True):
             self._push(float(at), OUTAGE, "outage", (int(kind), int(node)))
-        interval_began, epoch = 0.0, 1
+        interval_began, epoch, told = 0.0, 1, False
         if self.family == ALLOCATION:
             yield from self._ask_profiles()
         while None in self.left_at:
@@ -168,7 +179,7 @@ class Oracle:
             if not self.events or self.events[0].time > until:
                 if until == float("inf"):
                     return
-                self.now = until
+                self._work(until)
                 if self.family == ALLOCATION:
                     longest = max(
                         sum(self._waits(i) and self.type[i] == t for i in range(len(self.type)))
@@ -181,16 +192,18 @@ class Oracle:
                 yield from self._ask_profiles()
                 continue
             event = heapq.heappop(self.events)
-            self.now = event.time
+            self._work(event.time)
             getattr(self, "_" + event.what)(event.subject)
+            told = told or event.what not in UNSEEN
             if self.family != PLACEMENT:
                 self._dispatch()
             if self.events and self.events[0].time == self.now:
                 continue
-            if self.family == PLACEMENT:
+            if self.family == PLACEMENT and told:
                 yield from self._ask_placements()
             elif self.family == CONFIGURATION and self.serving is None and self.batches:
                 yield from self._ask_fleet()
+            told = False
 
     def _push(self, time, order, what, subject):
         heapq.heappush(self.events, Event(time, order, next(self.number), what, subject))
@@ -268,6 +281,9 @@ class Oracle:
     def _kill(self, attempt):
         task = attempt.task
         self._forget(attempt)
+        if attempt in self.working:
+            self.working.remove(attempt)
+            self._expect()
         attempt.released, attempt.killed = self.now, True
         if self.status[task] == "running":
             self.wasted += max(0.0, self.now - attempt.start)
@@ -284,6 +300,42 @@ class Oracle:
 
     def _executor(self, node):
         node.begun = True
+
+    # --- contention -----------------------------------------------------------------------------
+
+    def _work(self, until):
+        """Let time pass, in which all that run do some of their work."""
+        for a in self.working:
+            left = a.left - self._speed(a) * (until - self.now)
+            # Less is what sums err by.
+            a.left = left if left > 1e-11 else 0.0
+        self.now = until
+
+    def _speed(self, attempt):
+        """Return the speed at the cpus in use on a machine; who asks for none uses one."""
+        machine = self.machine[attempt.node]
+        near = [a for a in self.working if self.machine[a.node] == machine]
+        load = sum(a.demand[0] or 1.0 for a in near)
+        return float(np.interp(load, range(len(self.rates)), self.rates))
+
+    def _join(self, attempt):
+        self.working.append(attempt)
+        self._push(attempt.finish, OTHER, "leave", attempt)
+        self._expect()
+
+    def _leave(self, attempt):
+        self.working.remove(attempt)
+        attempt.finish = self.now
+        self._push(self.now + attempt.seen, OTHER, "finish", attempt)
+        self._expect()
+
+    def _expect(self):
+        """Say anew when those that run will end, by what is left to do and their speed now."""
+        for event in self.events:
+            if event.what == "leave":
+                a = event.subject
+                event.time = a.finish = self.now + a.left / self._speed(a)
+        heapq.heapify(self.events)
 
     # --- resources ----------------------------------------------------------------------------
 
@@ -320,6 +372,7 @@ class Oracle:
         """Hold the resources of a task; its start is after the delay of the engine."""
         delays, seen = self.truth.start_delay, self.truth.seen_delay
         start = begun + float(delays[task] if len(delays) > 1 else delays[0])
+        work = self._true(task, m)
         attempt = Attempt(
             task=task,
             node=m,
@@ -328,12 +381,20 @@ class Oracle:
             capacity=self.nodes[m].capacity,
             taken=self.now,
             start=start,
-            finish=start + self._true(task, m),
+            finish=start + work,
+            left=work,
+            seen=float(seen[task] if len(seen) > 1 else seen[0]),
         )
         self.attempts.append(attempt)
         self.attempt[task] = attempt
         self.where[task] = m
-        return attempt, float(seen[task] if len(seen) > 1 else seen[0])
+        return attempt
+
+    def _run(self, attempt):
+        if self.rates:
+            self._push(attempt.start, OTHER, "join", attempt)
+        else:
+            self._push(attempt.finish + attempt.seen, OTHER, "finish", attempt)
 
     # --- allocation and configuration: first come, first served ---------------------------------
 
@@ -344,9 +405,9 @@ class Oracle:
             if not roomy:
                 return
             self.queue.pop(0)
-            attempt, seen = self._take(task, roomy[0], self.now)
-            self._push(attempt.start + seen, OTHER, "start", attempt)
-            self._push(attempt.finish + seen, OTHER, "finish", attempt)
+            attempt = self._take(task, roomy[0], self.now)
+            self._push(attempt.start + attempt.seen, OTHER, "start", attempt)
+            self._run(attempt)
 
     def _ask_profiles(self):
         for t in self.types_in_order:
@@ -374,14 +435,17 @@ class Oracle:
         self.begun[job] = self.now
         column, cores, memory, _ = self.fleets[fleet]
         count = self.granted(fleet)
+        stay = [n.employed and n.column == column for n in self.nodes[:count]]
+        startup = np.atleast_1d(self.truth.startup).tolist()
+        ready = self.now + startup[min(stay.count(False), len(startup)) - 1]
         for m, node in enumerate(self.nodes):
-            if node.employed and node.column == column and m < count:
+            if m < count and stay[m]:
                 continue
             self._forget(node)
             node.employed, node.begun = m < count, False
             node.column, node.capacity = int(column), (cores, memory, 0.0)
             if node.employed:
-                self._push(self.now + self.truth.startup, OTHER, "executor", node)
+                self._push(ready, OTHER, "executor", node)
         self._begin(job)
         self._dispatch()
 
@@ -456,15 +520,16 @@ class Oracle:
             done = own + self._true(copied, m)
             self.copy_log.append((copied, m, own, done))
         self.queue.remove(task)
-        attempt, seen = self._take(task, m, begun if copied is None else max(begun, done))
+        attempt = self._take(task, m, begun if copied is None else max(begun, done))
+        if copied is not None:
+            self._push(done + attempt.seen, OTHER, "copied", attempt)
+        self._run(attempt)
         # A placed task counts as started when its data are there, as far as anybody knows.
         attempt.start = begun
         attempt.copied = copied
         if copied is not None:
             attempt.start = max(begun, own + self._estimate(copied, m))
             attempt.copy_done, attempt.besides = done, begun
-            self._push(done + seen, OTHER, "copied", attempt)
-        self._push(attempt.finish + seen, OTHER, "finish", attempt)
         self._start(attempt)
 
     def _data_at(self, task, m, besides=None):
@@ -601,7 +666,13 @@ def simulate(workload, durations, start_delay, seen_delay, profile_of_type):
         profile_of_type: The profile of each type.
     """
     truth = SimpleNamespace(
-        seconds=durations, scale=(), start_delay=start_delay, seen_delay=seen_delay, outages=None
+        seconds=durations,
+        scale=(),
+        start_delay=start_delay,
+        seen_delay=seen_delay,
+        rates=(),
+        machine=(),
+        outages=None,
     )
     episode = Oracle(workload, truth)
     asking = episode.run(float("inf"))

@@ -29,10 +29,12 @@ def placement(
     duplicate=False,
     in_flight=0,
     slots=64,
+    crowded=False,
 ):
     """Return jobs of up to ``tasks`` tasks each, on nodes of which the first can hold every task.
 
-    Siblings often have the same parents and size, so that there are twins.
+    Siblings often have the same parents and size, so that there are twins. Tasks contend where
+    it is ``crowded``, in every family.
     """
     rng = generator(seed, "placement scene")
     kinds = int(rng.integers(1, nodes + 1))
@@ -59,6 +61,8 @@ def placement(
         ]
         for i in range(types)
     ]
+    if crowded and grid:
+        demand = _whole(demand)
     sizes = [int(rng.integers(1, tasks + 1)) for _ in range(jobs)]
     first = np.concatenate([[0], np.cumsum(sizes)])
     parents, data, ends = [], [], [0]
@@ -77,7 +81,7 @@ def placement(
     n = int(first[-1])
     seconds = _seconds(rng, (types, kinds), grid)
     scale = rng.choice([1.0, 1.0, 2.0], size=n)
-    luck = np.ones(n) if rng.random() < 0.3 else _luck(rng, n, grid)
+    luck = np.ones(n) if rng.random() < 0.3 and not crowded else _luck(rng, n, grid)
     arrays = assemble(
         family=PLACEMENT,
         type_of=rng.integers(0, types, n),
@@ -104,11 +108,12 @@ def placement(
         start_delay=_delays(rng, n),
         seen_delay=_delays(rng, n),
         outages=_outages(rng, outages, nodes, grid),
+        **_contention(rng, crowded, nodes, grid),
     )
     return _workload(arrays, cluster, types, seed), truth
 
 
-def allocation(seed, *, jobs=4, tasks=5, nodes=2, grid=True, outages=0, in_flight=0):
+def allocation(seed, *, jobs=4, tasks=5, nodes=2, grid=True, outages=0, in_flight=0, crowded=False):
     """Return jobs whose tasks take as long as their profile makes them; not every profile fits."""
     rng = generator(seed, "allocation scene")
     cluster = Cluster(
@@ -126,6 +131,8 @@ def allocation(seed, *, jobs=4, tasks=5, nodes=2, grid=True, outages=0, in_fligh
         [float(rng.choice([0.1, 0.3, 1, 2, 4])), float(rng.choice([0.5, 1, 3, 6])) * GIB, 0.0]
         for _ in range(profiles - 1)
     ]
+    if crowded and grid:
+        demand = _whole(demand)
     sizes = [int(rng.integers(1, tasks + 1)) for _ in range(jobs)]
     first = np.concatenate([[0], np.cumsum(sizes)])
     n = int(first[-1])
@@ -161,11 +168,14 @@ def allocation(seed, *, jobs=4, tasks=5, nodes=2, grid=True, outages=0, in_fligh
         start_delay=_delays(rng, n),
         seen_delay=_delays(rng, n),
         outages=_outages(rng, outages, nodes, grid),
+        **_contention(rng, crowded, nodes, grid),
     )
     return _workload(arrays, cluster, types, seed), truth
 
 
-def configuration(seed, *, jobs=3, tasks=6, hosts=2, grid=True, outages=0, in_flight=0):
+def configuration(
+    seed, *, jobs=3, tasks=6, hosts=2, grid=True, outages=0, in_flight=0, crowded=False
+):
     """Return batches of up to three stages, and executors of two or three shapes to serve them."""
     rng = generator(seed, "configuration scene")
     cluster = Cluster(
@@ -224,8 +234,9 @@ def configuration(seed, *, jobs=3, tasks=6, hosts=2, grid=True, outages=0, in_fl
         scale=scale * _luck(rng, n, grid),
         start_delay=_delays(rng, n),
         seen_delay=_delays(rng, n),
-        startup=startup,
         outages=_outages(rng, outages, len(arrays.capacity), grid),
+        startup=startup if rng.random() < 0.5 else startup + rng.integers(0, 3, 3) * 0.5,
+        **_contention(rng, crowded, len(arrays.capacity), grid),
     )
     return _workload(arrays, cluster, types, seed), truth
 
@@ -258,6 +269,24 @@ def _arrivals(rng, jobs, grid):
     if grid:
         return np.sort(rng.integers(0, 8, jobs) * 0.5)
     return np.sort(rng.uniform(0.0, 6.0, jobs))
+
+
+def _whole(demand):
+    """Round cpus up: between whole loads speeds would leave the grid."""
+    return [[np.ceil(cpus), memory, gpus] for cpus, memory, gpus in demand]
+
+
+def _contention(rng, crowded, nodes, grid):
+    """Speeds that fall and rise with the load, and nodes of which some share a machine."""
+    if not crowded:
+        return {}
+    many = int(rng.integers(2, 7))
+    shared = rng.integers(0, nodes, nodes if rng.random() < 0.8 else 0)
+    return {
+        # To halve and double keeps what is left dyadic.
+        "rates": rng.choice([0.5, 1.0, 2.0], many) if grid else rng.uniform(0.2, 2.0, many),
+        "machine": shared.astype(np.int32),
+    }
 
 
 def _outages(rng, count, nodes, grid):

@@ -16,6 +16,7 @@ from tests.simulator import oracle, random_scenes
 from tests.simulator.random_scenes import HORIZON
 from toolkit.cluster import Cluster, Node
 from toolkit.decision import decide
+from toolkit.errors import ToolkitError
 from toolkit.schedule import COPY, KILLED, RUN, Schedule
 from toolkit.seeding import generator
 from toolkit.simulator import kernel, state
@@ -47,6 +48,7 @@ from toolkit.workload import (
     ALLOCATION,
     CONFIGURATION,
     CPUS,
+    DUPLICATE,
     IN_FLIGHT,
     MEMORY,
     PLACEMENT,
@@ -93,7 +95,27 @@ configurations = st.builds(
     outages=disturbances,
     in_flight=in_flight,
 )
-every_family = st.one_of(placements, allocations, configurations)
+alone = st.one_of(placements, allocations, configurations)
+crowds = st.one_of(
+    *(
+        st.builds(
+            family,
+            seeds,
+            jobs=st.integers(1, 4),
+            tasks=st.integers(1, 6),
+            grid=st.booleans(),
+            outages=disturbances,
+            in_flight=in_flight,
+            crowded=st.just(True),
+        )
+        for family in (
+            random_scenes.placement,
+            random_scenes.allocation,
+            random_scenes.configuration,
+        )
+    )
+)
+every_family = st.one_of(placements, allocations, configurations, crowds)
 
 
 def asked(scene):
@@ -205,6 +227,32 @@ def test_allocations_equal_the_oracle(case):
 @given(case=configurations)
 def test_configurations_equal_the_oracle(case):
     compare(*together(case))
+
+
+@settings(max_examples=250, deadline=None)
+@given(case=crowds)
+def test_tasks_that_contend_equal_the_oracle(case):
+    compare(*together(case))
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=alone.filter(lambda case: not case[0].arrays.rules[DUPLICATE]))
+def test_where_any_load_leaves_the_speed_at_one_all_is_as_without_rates(case):
+    workload, truth = case
+    delays = {"start_delay": truth.start_delay[:1], "seen_delay": truth.seen_delay[:1]}
+    truth = dataclasses.replace(truth, **delays)
+    states = []
+    for rates in (np.zeros(0), np.ones(4)):
+        scene = scene_of(workload, dataclasses.replace(truth, rates=rates))
+        rng = generator(workload.seed, "choices")
+        for decision in decisions(scene):
+            kernel.act(scene.handle, random_choice(rng, decision))
+        states.append(scene.state)
+    plain, rated = states
+    for name in ("ready", "started", "finished", "arrived", "completed", "node", "decision"):
+        np.testing.assert_array_equal(getattr(rated, name), getattr(plain, name))
+    # Events of one instant come in another order, and so do the terms of sums.
+    equal(rated.totals, plain.totals)
 
 
 @settings(max_examples=30, deadline=None)
@@ -405,6 +453,7 @@ sound = st.one_of(
     st.builds(random_scenes.placement, seeds, duplicate=st.just(True), pull=st.booleans()),
     allocations,
     configurations,
+    crowds,
 )
 
 
@@ -419,8 +468,13 @@ def test_what_ran_could_have_been_run(case):
 # Made by hand: what random scenes meet too rarely to rely on.
 
 
-def hand_made(family, nodes, type_of, seconds, *, outages=(), startup=0.0, truth=None, **settings):
-    """A scene of one job per task and estimates that are the truth, unless said otherwise."""
+def hand_made(
+    family, nodes, type_of, seconds, *, outages=(), startup=0.0, truth=None, true=None, **settings
+):
+    """A scene of one job per task and estimates that are the truth, unless said otherwise.
+
+    ``true`` are more fields of the truth.
+    """
     n, types = len(type_of), len(seconds)
     cluster = Cluster(nodes=tuple(Node(name=f"n{m}", **room) for m, room in enumerate(nodes)))
     plain = {
@@ -443,14 +497,15 @@ def hand_made(family, nodes, type_of, seconds, *, outages=(), startup=0.0, truth
         **of,
     )
     at, where, kind = zip(*outages, strict=True) if outages else ((), (), ())
-    true = Truth(
+    known = Truth(
         seconds=arrays.seconds if truth is None else np.array(truth),
         scale=arrays.scale.copy(),
         startup=startup,
         outages=(np.array(at, float), np.array(where, np.int32), np.array(kind, np.int32)),
     )
     names = tuple(f"t{t}" for t in range(types))
-    scene = scene_of(Workload(types=names, cluster=cluster, arrays=arrays, seed=0), true)
+    workload = Workload(types=names, cluster=cluster, arrays=arrays, seed=0)
+    scene = scene_of(workload, dataclasses.replace(known, **(true or {})))
     if family != ALLOCATION:
         kernel.proceed(scene.handle, HORIZON)
     return scene
@@ -583,7 +638,150 @@ def test_a_copy_needs_no_more_room_than_its_child_reserves():
     assert decision.keys[decision.mask].tolist() == [0, 1]
 
 
+def crowd(rates=(1, 1, 0.5), machine=(0, 0), delays=(0.0, 0.0)):
+    """What makes tasks contend."""
+    return {
+        "rates": np.array(rates, float),
+        "machine": np.array(machine, np.int32),
+        "start_delay": np.array(delays),
+    }
+
+
+def ends(scene):
+    """Hand each task to the first node with room, the lowest first; return when they end."""
+    for decision in decisions(scene):
+        legal = decision.keys[decision.mask]
+        act(scene, legal[legal >= 0].min())
+    return scene.state.finished.tolist()
+
+
+@pytest.mark.parametrize(
+    ("contention", "finished"),
+    [
+        ({}, [2.0, 2.0]),
+        ({"delays": (0.0, 0.5)}, [1.5, 2.0]),
+        ({"machine": (0, 1)}, [1.0, 1.0]),
+        ({"machine": ()}, [1.0, 1.0]),
+        ({"rates": (1, 1, 4)}, [0.25, 0.25]),
+        ({"rates": (1, 0.5)}, [2.0, 2.0]),
+        ({"rates": (9, 1, 1)}, [1.0, 1.0]),
+    ],
+    ids=[
+        "together",
+        "one after the other",
+        "apart",
+        "each on its own",
+        "better together",
+        "constant beyond the last",
+        "what an empty machine could do is of no use",
+    ],
+)
+def test_two_tasks_of_one_second_slow_each_other_down(contention, finished):
+    scene = hand_made(PLACEMENT, [ONE] * 2, [0, 0], [[1.0]], true=crowd(**contention))
+    assert ends(scene) == finished
+
+
+@pytest.mark.parametrize("family", [PLACEMENT, ALLOCATION])
+def test_a_task_loads_its_machine_by_its_cpus_and_by_one_where_it_asks_for_none(family):
+    """Loads of 1.5 and then 1 + 1.5: speeds of 0.75 and 0.5, between whole loads linear."""
+    scene = hand_made(
+        family,
+        [{"cpus": 1.5, "memory": 2}],
+        [0, 1],
+        [[3.0] * (1 if family == PLACEMENT else 2)] * 2,
+        demand=[[1.5, 1, 0], [0, 1, 0]],
+        profile_of_type=[0, 1],
+        by_profile=family == ALLOCATION,
+        true=crowd((1, 1, 0.5, 0.5), (0,), (0.0, 2.0)),
+    )
+    if family == ALLOCATION:
+        act(scene, *scene.workload.arrays.order)
+        kernel.advance(scene.handle, HORIZON)
+        finished = scene.state.finished.tolist()
+    else:
+        finished = ends(scene)
+    assert finished == [5.0, 6.5]  # 2 s at 0.75 and 3 at 0.5; 3 s at 0.5 and 1.5 alone
+
+
+def test_a_task_that_is_killed_gives_its_load_back():
+    killed = {"outages": [(0.5, 1, LOST)], "true": crowd()}
+    scene = hand_made(PLACEMENT, [ONE] * 2, [0, 0], [[1.0]], **killed)
+    assert ends(scene) == [1.25, 2.25]
+
+
+@pytest.mark.parametrize("seen", [0.0, 0.25])
+def test_what_has_ended_unseen_loads_nothing(seen):
+    late = {**crowd(delays=(0.0, 1.0)), "seen_delay": np.array([seen])}
+    scene = hand_made(PLACEMENT, [ONE] * 2, [0, 0], [[1.0]], true=late)
+    assert ends(scene) == [1.0, 2.0]
+    assert scene.state.time[0] == 2.0 + seen
+
+
+@pytest.mark.parametrize("rates", [(), (1, 1)])
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_a_task_that_ends_as_its_node_is_lost_is_spared(rates, seconds):
+    lost = [(0.5 + seconds, 0, LOST)]
+    contention = crowd(rates, (), (0.5,))
+    scene = hand_made(PLACEMENT, [ONE], [0], [[seconds]], outages=lost, true=contention)
+    assert ends(scene) == [0.5 + seconds]
+
+
+@pytest.mark.parametrize("flat", [1, 3])
+def test_equal_tasks_that_start_together_end_together(flat):
+    """To the last digit, on one machine and on others: or somebody would be asked in between."""
+    rates = [1.0] * (flat + 1) + [0.9, 0.7, 0.3, 0.1]
+    delays = np.full(8, 0.1)
+    scene = hand_made(
+        PLACEMENT,
+        [ONE] * 8,
+        [0] * 8,
+        [[0.3]],
+        true=crowd(rates, [0, 0, 0, 0, 1, 1, 1, 1], delays),
+    )
+    assert len({*ends(scene)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("contention", "told"),
+    [
+        ({"rates": (1,)}, "rates must be positive speeds at loads 0, 1"),
+        ({"rates": (1, 0)}, r"positive speeds .* got \[1.0, 0.0\]"),
+        ({"rates": (1, -1)}, "positive speeds"),
+        ({"rates": (1, np.nan)}, "positive speeds"),
+        ({"rates": (1, np.inf)}, "positive speeds"),
+        ({"rates": ((1, 1), (1, 1))}, "positive speeds"),
+        ({"machine": (0,)}, r"one of each of the 2 nodes, got \[0\]"),
+        ({"machine": ((0,), (0,))}, "one of each of the 2 nodes"),
+        ({"machine": (0, -1)}, r"2 nodes, got \[0, -1\]"),
+    ],
+)
+def test_contention_that_cannot_be_is_refused(contention, told):
+    with pytest.raises(ToolkitError, match=told):
+        hand_made(PLACEMENT, [ONE] * 2, [0, 0], [[1.0]], true=crowd(**contention))
+
+
+def test_where_tasks_contend_no_parent_is_executed_again():
+    with pytest.raises(ToolkitError, match="beside their children"):
+        parent_with_heavy_data(true=crowd(delays=(0.0,)))
+
+
 FLEETS = np.array([[0, 1, 1, 1.0], [0, 1, 1, 4.0]])
+
+
+@pytest.mark.parametrize(("fleet", "begun"), [(0, 1.0), (1, 3.0)])
+def test_executors_take_longer_the_more_of_them_start(fleet, begun):
+    """One alone takes 1 s; of more than three each takes what three do."""
+    scene = hand_made(
+        CONFIGURATION,
+        [{"cpus": 4, "memory": 4}],
+        [0],
+        [[1.0]],
+        fleets=FLEETS,
+        true={"startup": np.array([1.0, 2.0, 3.0])},
+    )
+    act(scene, fleet)
+    kernel.advance(scene.handle, HORIZON)
+    assert scene.state.started[0] == begun
 
 
 def test_an_executor_that_is_not_employed_does_not_return():

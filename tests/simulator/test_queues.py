@@ -17,6 +17,7 @@ from toolkit.simulator.state import (
     ASK_TASK,
     BUSY,
     CLOSED,
+    ELAPSED,
     JOBS_DONE,
     JOBS_IN_SYSTEM,
     LATENCY,
@@ -29,6 +30,7 @@ from toolkit.simulator.state import (
 from toolkit.workload import ALLOCATION, CONFIGURATION, PLACEMENT, Workload, assemble
 
 JOBS, WARM_UP, REPLICATIONS = 30_000, 3_000, 20
+SIGMA = 0.8
 TOLERATED = 0.05
 """Widest half of a confidence interval, relative: a wider one would prove nothing."""
 
@@ -50,7 +52,7 @@ def first_come_first_served(s):
             act(s, 0)
 
 
-def queue(family, servers, service, gaps, in_flight=0):
+def queue(family, servers, service, gaps, in_flight=0, rates=()):
     """A scene of jobs of one task each, which ``servers`` serve.
 
     Args:
@@ -60,6 +62,7 @@ def queue(family, servers, service, gaps, in_flight=0):
         service: Seconds of each job.
         gaps: Seconds between arrivals.
         in_flight: Jobs of a closed system.
+        rates: Speed by how many are served, of a machine that all nodes are on.
     """
     n = len(service)
     nodes = servers if family == PLACEMENT else 1
@@ -84,7 +87,10 @@ def queue(family, servers, service, gaps, in_flight=0):
         in_flight=in_flight,
     )
     workload = Workload(types=("only",), cluster=cluster, arrays=arrays, seed=0)
-    return scene_of(workload, Truth(seconds=service[:, None]))
+    machine = np.zeros(nodes, dtype=np.int32)
+    return scene_of(
+        workload, Truth(seconds=service[:, None], rates=np.array(rates), machine=machine)
+    )
 
 
 def waits(family, servers, load, draw, name):
@@ -123,6 +129,10 @@ def exponential(rng, n):
     return rng.exponential(1.0, n)
 
 
+def lognormal(rng, n):
+    return np.exp(SIGMA * rng.standard_normal(n) - SIGMA**2 / 2)
+
+
 def erlang_c(servers, load):
     """Mean wait in M/M/c with services of mean 1 s: Erlang's C by what the servers can spare."""
     a = servers * load
@@ -147,14 +157,32 @@ def test_an_mmc_queue_waits_as_erlang_says(family, servers, load):
 
 
 def test_an_mg1_queue_waits_as_pollaczek_and_khinchine_say():
-    sigma, load = 0.8, 0.6
-
-    def lognormal(rng, n):
-        return np.exp(sigma * rng.standard_normal(n) - sigma**2 / 2)
-
-    second_moment = np.exp(sigma**2)  # of a log-normal service of mean 1 s
+    load = 0.6
+    second_moment = np.exp(SIGMA**2)  # of a log-normal service of mean 1 s
     expected = load * second_moment / (2 * (1 - load))
     assert_mean(waits(PLACEMENT, 1, load, lognormal, "mg1"), expected)
+
+
+@pytest.mark.parametrize("family", [PLACEMENT, ALLOCATION])
+@pytest.mark.parametrize("draw", [exponential, lognormal])
+def test_an_mg1_queue_that_shares_its_processor_stays_as_long_whatever_the_work(family, draw):
+    """Jobs of 1 s of work on average stay 1 / (1 - load) s, however their work is distributed."""
+    load, slots = 0.6, 64
+    rates = 1 / np.maximum(1.0, np.arange(slots + 1))
+    found = []
+    for seed in range(REPLICATIONS):
+        rng = generator(seed, "shared processor", family, draw.__name__)
+        service = draw(rng, JOBS)
+        gaps = rng.exponential(1 / load, JOBS)
+        scene = queue(family, slots, service, gaps, rates=rates)
+        first_come_first_served(scene.handle)
+        s = scene.state
+        assert s.done
+        assert (s.started == s.arrived).all()
+        found.append((s.completed - s.arrived)[WARM_UP:].mean())
+        # Shared or not, a processor is busy as long as there is work.
+        assert s.totals[ELAPSED] == pytest.approx(service.sum(), rel=1e-9)
+    assert_mean(np.array(found), 1 / (1 - load))
 
 
 def test_a_closed_system_keeps_its_servers_busy():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ BOUND = "bound"
 
 
 class Played(TruthModel, Protocol):
-    """What episodes are planned from; a scenario is one, and a calibration that has its own."""
+    """What episodes are planned from: a scenario, or a calibration."""
 
     @property
     def weights(self) -> reward.Reward:
@@ -32,17 +32,6 @@ class Played(TruthModel, Protocol):
     @property
     def horizon(self) -> float:
         """Seconds after which an episode is truncated."""
-
-    def plan(self, seed: int) -> Workload:
-        """Return one episode; same seed, same workload."""
-
-
-class Calibrated(TruthModel, Protocol):
-    """A calibration: it plans with fitted estimates, its scenario says what is paid."""
-
-    @property
-    def scenario(self) -> Played:
-        """What was recorded."""
 
     def plan(self, seed: int) -> Workload:
         """Return one episode; same seed, same workload."""
@@ -84,7 +73,7 @@ class _Played(NamedTuple):
 
 
 def references(
-    scenario: Played | Calibrated,
+    scenario: Played,
     policies: Mapping[str, Policy],
     seeds: Sequence[int],
     *,
@@ -105,7 +94,6 @@ def references(
         ConfigError: When there is no seed, or a policy is made for another family.
     """
     _check(seeds)
-    rules = _rules(scenario)
     found: dict[str, list[_Played]] = {name: [] for name in policies}
     for seed in seeds:
         # Planned once for all, which costs as much as a short episode.
@@ -116,17 +104,17 @@ def references(
                 Simulator(scenario, seed),
                 workload,
                 chooser(policy, seed),
-                horizon=rules.horizon,
-                weights=rules.weights,
+                horizon=scenario.horizon,
+                weights=scenario.weights,
                 record=False,
             )
-            found[name].append(_measured(episode, rules.weights))
+            found[name].append(_measured(episode, scenario.weights))
             if on_episode is not None:
                 on_episode(name)
     return {name: _reference(name, rows) for name, rows in found.items()}
 
 
-def bound(scenario: Played | Calibrated, seeds: Sequence[int]) -> Reference | None:
+def bound(scenario: Played, seeds: Sequence[int]) -> Reference | None:
     """Return what no policy exceeds on the same episodes, see ``best_return``.
 
     Args:
@@ -140,11 +128,12 @@ def bound(scenario: Played | Calibrated, seeds: Sequence[int]) -> Reference | No
         ConfigError: When there is no seed.
     """
     _check(seeds)
-    rules = _rules(scenario)
     rows = []
     for seed in seeds:
         workload = scenario.plan(seed)
-        value = best_return(workload, scenario.truth(workload, seed), rules.weights, rules.horizon)
+        value = best_return(
+            workload, scenario.truth(workload, seed), scenario.weights, scenario.horizon
+        )
         if value is None:
             return None
         rows.append(_Played(value, float("nan"), float("nan"), False))
@@ -177,13 +166,6 @@ def choose(found: Mapping[str, Reference], roles: Mapping[str, Sequence[str]]) -
 def _check(seeds: Sequence[int]) -> None:
     require(len(seeds) > 0, "references need at least one seed")
     require(len(set(seeds)) == len(seeds), f"seeds must be unique, got {list(seeds)}")
-
-
-def _rules(scenario: Played | Calibrated) -> Played:
-    """Return who says what is paid and for how long."""
-    own: Any = scenario
-    rules: Played = getattr(own, "scenario", own)
-    return rules
 
 
 def _measured(episode: Episode, weights: reward.Reward) -> _Played:

@@ -1,7 +1,7 @@
 """Writer: episodes in, Parquet parts of some 100 MB and their index out, in bounded memory.
 
 Chosen by measurement on decisions of placements and on noise (docs/decisions/0009): zstd at level
-1, and no dictionaries for floats, which made files half as large again and writing half as fast;
+−1, and no dictionaries for floats, which made files half as large again and writing half as fast;
 lists whose elements are never null, which are read in two thirds of the time.
 """
 

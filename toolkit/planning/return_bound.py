@@ -100,12 +100,14 @@ def best_return(
     seconds, delay = truth.seconds, (truth.start_delay + truth.seen_delay)[:, None]
     if len(truth.scale):
         seconds = seconds[w.type_of] * truth.scale[:, None]
+    if len(truth.rates):
+        seconds = seconds / truth.rates.max()
     if workload.family == PLACEMENT:
         least = _placement(w, seconds, delay, timed)
     elif workload.family == ALLOCATION:
         least = _allocation(w, seconds, delay)
     else:
-        least = _configuration(w, seconds, delay, truth.startup)
+        least = _configuration(w, seconds, delay, float(np.min(truth.startup)))
     found = [_done(w, least)] if np.isfinite(least.alone).all() else []
     found += [_truncated(w, least, horizon)] if math.isfinite(horizon) else []
     most = max((_worth(best, paid, len(w.capacity), horizon) for best in found), default=math.inf)

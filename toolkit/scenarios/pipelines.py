@@ -19,6 +19,7 @@ from toolkit.simulator.simulator import Truth
 from toolkit.workload import (
     ALLOCATION,
     Floats,
+    Ints,
     Workload,
     WorkloadArrays,
     assemble,
@@ -51,6 +52,47 @@ class Estimates:
     def blind(types: int, profiles: int, unit: float) -> Estimates:
         """Return estimates that know nothing: one second for everything."""
         return Estimates(intercept=np.zeros((types, profiles)), exponent=np.zeros(types), unit=unit)
+
+    @staticmethod
+    def measured(
+        type_of: Ints, profile: Ints, sizes: Floats, seconds: Floats, types: int, profiles: int,
+        unit: float,
+    ) -> Estimates:  # fmt: skip
+        """Return what a few executions of known size say: a level per profile, a slope per type.
+
+        A pair of type and profile that was never observed takes the level of the type's fastest
+        observed profile: it is masked wherever it does not fit, and a hope elsewhere.
+
+        Args:
+            type_of: Process type of each execution, e.g. of a sweep; shape [n].
+            profile: Resource profile, shape [n].
+            sizes: Size of its job, shape [n].
+            seconds: How long it took, shape [n].
+            types: Number of process types.
+            profiles: Number of resource profiles.
+            unit: Size of a typical job.
+        """
+        intercept = np.zeros((types, profiles))
+        exponent = np.ones(types)
+        log_size, y = np.log(sizes / unit), np.log(seconds)
+        for t in range(types):
+            mine = type_of == t
+            seen = np.unique(profile[mine])
+            require(len(seen) > 0, f"process type {t} was never observed")
+            # Slope within profiles: both sides centred on the profile's own mean.
+            dx, dy = log_size[mine].copy(), y[mine].copy()
+            for p in seen:
+                of_p = profile[mine] == p
+                dx[of_p] -= dx[of_p].mean()
+                dy[of_p] -= dy[of_p].mean()
+            if float(dx @ dx) > 1e-9:
+                exponent[t] = float(np.clip(dx @ dy / (dx @ dx), 0.0, 3.0))
+            for p in seen:
+                of_p = mine & (profile == p)
+                intercept[t, p] = float((y[of_p] - exponent[t] * log_size[of_p]).mean())
+            missing = np.setdiff1d(np.arange(profiles), seen)
+            intercept[t, missing] = intercept[t, seen].min()
+        return Estimates(intercept=intercept, exponent=exponent, unit=unit)
 
 
 @dataclass(frozen=True, kw_only=True)

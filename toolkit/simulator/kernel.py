@@ -49,18 +49,32 @@ from toolkit.simulator.state import (
     pass_time,
     settle,
 )
-from toolkit.simulator.world import EVENTS, HEAD, HEAP, NEXT_JOB, NEXT_OUTAGE, SEQUENCE, TAIL
+from toolkit.simulator.world import (
+    EVENTS,
+    HEAD,
+    HEAP,
+    LAST,
+    LOAD,
+    NEXT_JOB,
+    NEXT_OUTAGE,
+    SEQUENCE,
+    TAIL,
+)
 from toolkit.workload import (
     ALLOCATION,
     CONFIGURATION,
+    CPUS,
     FAMILY,
     INTERVAL,
     PLACEMENT,
     Floats,
 )
 
-_SUBJECT_BITS, _KIND_BITS = 31, 3
+_SUBJECT_BITS, _KIND_BITS = 31, 4
 _MASK = (1 << _SUBJECT_BITS) - 1
+
+_JOINED, _LEFT = 8, 9
+"""Events that nobody sees, where tasks contend: a task begins to load its machine, and ends."""
 
 
 @lean
@@ -125,7 +139,79 @@ def _drop(s: Any, i: int) -> None:
 
 
 @lean
-def _forget(s: Any, task: int) -> None:
+def _rate(s: Any, load: float) -> float:
+    """Return the speed of tasks on a machine of which some cpus are in use."""
+    i, last = int(load), len(s.rates) - 1
+    if i >= last:
+        return float(s.rates[last])
+    part = load - i
+    return float(s.rates[i] * (1.0 - part) + s.rates[i + 1] * part)
+
+
+@lean
+def _weight(s: Any, task: int) -> float:
+    """Return the cpus by which a task loads its machine: one where it asks for none."""
+    cpus = s.demand[s.profile[task], CPUS]
+    return float(cpus if cpus > 0.0 else 1.0)
+
+
+@lean
+def _passed(s: Any, machine: int, now: float) -> float:
+    """Return the work that each task on a machine has done since it was last counted, s."""
+    return float(_rate(s, s.crowd[machine, LOAD]) * (now - s.crowd[machine, LAST]))
+
+
+@lean
+def _shift(s: Any, machine: int, now: float, passed: float, change: float) -> None:
+    """Count the work done on a machine, and change its load and with it when tasks end there."""
+    crowd = s.crowd[machine]
+    before = _rate(s, crowd[LOAD])
+    crowd[LAST] = now
+    crowd[LOAD] = max(0.0, crowd[LOAD] + change)
+    speed = _rate(s, crowd[LOAD])
+    h = s.counters[HEAP]
+    for i in range(h):
+        what = s.heap_what[i]
+        task = what & _MASK
+        kind = (what >> _SUBJECT_BITS) & ((1 << _KIND_BITS) - 1)
+        if kind == _LEFT and s.machine[s.node[task]] == machine:
+            s.undone[task] = max(0.0, s.undone[task] - passed)
+            if speed != before:
+                s.heap_time[i] = s.heap_at[i] = now + s.undone[task] / speed
+    if speed != before:
+        for i in range(h // 2 - 1, -1, -1):
+            _sink(s, i)
+
+
+@lean
+def _join(s: Any, task: int, now: float) -> None:
+    """Let a task begin to load its machine: it ends when its work has been done there."""
+    machine = s.machine[s.node[task]]
+    _shift(s, machine, now, _passed(s, machine, now), _weight(s, task))
+    s.undone[task] = true_seconds(s, task, s.node[task])
+    at = now + s.undone[task] / _rate(s, s.crowd[machine, LOAD])
+    _push(s, at, at, _LEFT, task)
+
+
+@lean
+def _leave(s: Any, task: int, now: float, passed: float) -> None:
+    """Let a task no longer load its machine."""
+    s.undone[task] = -1.0
+    _shift(s, s.machine[s.node[task]], now, passed, -_weight(s, task))
+
+
+@lean
+def _run(s: Any, task: int, node: int, start: float) -> None:
+    """Let a task start at a known instant, and finish when it does."""
+    if len(s.rates) > 0:
+        _push(s, start, start, _JOINED, task)
+        return
+    finish = start + true_seconds(s, task, node)
+    _push(s, finish + _delay(s.seen_delay, task), finish, FINISHED, task)
+
+
+@lean
+def _forget(s: Any, task: int, now: float) -> None:
     """Drop the events to come of a task."""
     i = 0
     while i < s.counters[HEAP]:
@@ -136,6 +222,8 @@ def _forget(s: Any, task: int) -> None:
             i = 0
         else:
             i += 1
+    if len(s.rates) > 0 and s.undone[task] >= 0.0:
+        _leave(s, task, now, _passed(s, s.machine[s.node[task]], now))
 
 
 @lean
@@ -187,9 +275,7 @@ def hand_over(s: Any, task: int, node: int, begun: float) -> None:
         begun: When its data are there, s; not before now.
     """
     placed(s, task, node, begun)
-    start = begun + _delay(s.start_delay, task)
-    finish = start + true_seconds(s, task, node)
-    _push(s, finish + _delay(s.seen_delay, task), finish, FINISHED, task)
+    _run(s, task, node, begun + _delay(s.start_delay, task))
 
 
 @lean
@@ -204,10 +290,8 @@ def _dispatch(s: Any, now: float) -> None:
         counters[HEAD] += 1
         occupy(s, task, m)
         start = now + _delay(s.start_delay, task)
-        finish = start + true_seconds(s, task, m)
-        seen = _delay(s.seen_delay, task)
-        _push(s, start + seen, start, STARTED, task)
-        _push(s, finish + seen, finish, FINISHED, task)
+        _push(s, start + _delay(s.seen_delay, task), start, STARTED, task)
+        _run(s, task, m, start)
 
 
 @lean
@@ -235,7 +319,7 @@ def _kill(s: Any, node: int, now: float) -> None:
             i = s.link[i]
         if victim < 0:
             return
-        _forget(s, victim)
+        _forget(s, victim, now)
         apply_event(s, KILLED, victim, now, now)
         if len(s.queue) > 0:
             _enqueue(s, victim)
@@ -246,7 +330,9 @@ def _finish_of(s: Any, task: int) -> float:
     for i in range(s.counters[HEAP]):
         what = s.heap_what[i]
         kind = (what >> _SUBJECT_BITS) & ((1 << _KIND_BITS) - 1)
-        if (what & _MASK) == task and kind == FINISHED:
+        if (what & _MASK) == task and kind == _JOINED:
+            return float(s.heap_at[i] + true_seconds(s, task, s.node[task]))
+        if (what & _MASK) == task and kind in (_LEFT, FINISHED):
             return float(s.heap_at[i])
     return -np.inf
 
@@ -291,6 +377,7 @@ def advance(s: Any, until: float) -> None:
     placing, allocating = s.rules[FAMILY] == PLACEMENT, s.rules[FAMILY] == ALLOCATION
     configuring = s.rules[FAMILY] == CONFIGURATION
     s.cursor[STAGE] = CLOSED
+    seen = False
     while True:
         if configuring and _next_time(s) > s.time[0] and open_epoch(s, _next_time(s) < np.inf):
             return
@@ -305,6 +392,7 @@ def advance(s: Any, until: float) -> None:
         if now > until:
             break
         counters[EVENTS] += 1
+        internal = False
         if arrival == now:
             job = counters[NEXT_JOB]
             counters[NEXT_JOB] += 1
@@ -326,17 +414,29 @@ def advance(s: Any, until: float) -> None:
             what = s.heap_what[last]
             kind = (what >> _SUBJECT_BITS) & ((1 << _KIND_BITS) - 1)
             subject = what & _MASK
-            if kind != RETURNED or not _is_lost(s, subject):
+            internal = kind in (_JOINED, _LEFT)
+            if kind == _JOINED:
+                _join(s, subject, now)
+            elif kind == _LEFT:
+                # What was left of it, to the last digit: its equals end at this instant too.
+                _leave(s, subject, now, s.undone[subject])
+                _push(s, now + _delay(s.seen_delay, subject), now, FINISHED, subject)
+            elif kind != RETURNED or not _is_lost(s, subject):
                 apply_event(s, kind, subject, s.heap_at[last], now)
             if kind == FINISHED and queued:
                 for i in range(s.child_ptr[subject], s.child_ptr[subject + 1]):
                     child = s.children[i]
                     if s.status[child] == WAITING:
                         _enqueue(s, child)
+        seen = seen or not internal
         if queued:
-            _dispatch(s, now)
-        elif placing and _next_time(s) > now and open_epoch(s, _next_time(s) < np.inf):
-            return
+            if not internal:
+                _dispatch(s, now)
+        elif placing and seen and _next_time(s) > now:
+            # What nobody sees is no reason to ask.
+            seen = False
+            if open_epoch(s, _next_time(s) < np.inf):
+                return
     pass_time(s, until)
 
 
@@ -364,7 +464,11 @@ def _start_executors(s: Any, fleet: int) -> None:
         else:
             _drop(s, i)
             i = 0
-    ready = s.time[0] + s.startup[0]
+    fresh = 0
+    for m in range(count):
+        if not stays(s, m, fleet, count):
+            fresh += 1
+    ready = s.time[0] + s.startup[max(0, min(fresh, len(s.startup)) - 1)]
     for m in range(count):
         if not stays(s, m, fleet, count):
             _push(s, ready, ready, RETURNED, m)

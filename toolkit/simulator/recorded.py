@@ -13,7 +13,6 @@ from toolkit.decision import Decision
 from toolkit.errors import ConfigError, CorruptError
 from toolkit.live import Chooser, Outcome
 from toolkit.scenarios.pipelines import Estimates, Pipelines, PipelineWorkload
-from toolkit.simulator.durations import Observations
 from toolkit.simulator.fitting import check_event
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import (
@@ -81,26 +80,6 @@ def workload_of(trace: Trace, run: int, *, arrival: str = "arrived_at") -> Pipel
         seed,
         estimates=estimates_of(trace.provenance),
         cluster=Cluster.from_rows(nodes),
-    )
-
-
-def observations_of(trace: Trace, run: int) -> Observations:
-    """Return the successful task executions of a run."""
-    scenario = scenario_of(trace)
-    tasks = trace.of("tasks", run)
-    tasks = tasks.filter(pc.equal(tasks["status"], "done"))
-    jobs = trace.of("jobs", run).sort_by("job")
-    features = np.stack([jobs[FEATURE + f.name].to_numpy() for f in scenario.features], axis=1)
-    names = [f.name for f in scenario.features]
-    sizes = np.prod(features[:, [names.index(n) for n in scenario.size]], axis=1)
-    index = {t: i for i, t in enumerate(scenario.types)}
-    job = tasks["job"].to_numpy()
-    return Observations(
-        type_of=np.array([index[t] for t in tasks["type"].to_pylist()], dtype=np.int64),
-        profile=tasks["profile"].to_numpy().astype(np.int64),
-        features=features[job],
-        sizes=sizes[job],
-        seconds=np.maximum(tasks["finished_at"].to_numpy() - tasks["started_at"].to_numpy(), 1e-6),
     )
 
 

@@ -12,7 +12,7 @@ from toolkit.live import Outcome, outcome_of
 from toolkit.simulator import kernel, world
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import initial
-from toolkit.workload import Floats, Indices, Workload
+from toolkit.workload import DUPLICATE, Floats, Indices, Workload
 
 SIMULATOR = 3
 """Version of the engine's rules; scores of different versions are never mixed."""
@@ -20,6 +20,10 @@ SIMULATOR = 3
 
 def _none() -> Floats:
     return np.zeros(0)
+
+
+def _nowhere() -> Indices:
+    return np.zeros(0, dtype=np.int32)
 
 
 def _no_delay() -> Floats:
@@ -38,7 +42,11 @@ class Truth:
         scale: Shape [n] or [0].
         start_delay: Seconds from hand-over to start, shape [1] or [n].
         seen_delay: Seconds from an event to its being seen, shape [1] or [n].
-        startup: Seconds that an executor takes to start.
+        startup: Seconds that executors take to start: one number, or one by how many start at
+            once, shape [S].
+        rates: Speed of tasks by the cpus in use on their machine, linear between whole numbers
+            and constant beyond the last; shape [L + 1], or [0] where nothing contends.
+        machine: The machine that each node is on, from 0; shape [M], or [0]: each on its own.
         outages: Times in ascending order, nodes, and ``LOST``, ``RETURNED`` or ``KILLED``.
     """
 
@@ -46,7 +54,9 @@ class Truth:
     scale: Floats = field(default_factory=_none)
     start_delay: Floats = field(default_factory=_no_delay)
     seen_delay: Floats = field(default_factory=_no_delay)
-    startup: float = 0.0
+    startup: Floats | float = 0.0
+    rates: Floats = field(default_factory=_none)
+    machine: Indices = field(default_factory=_nowhere)
     outages: tuple[Floats, Indices, Indices] | None = None
 
 
@@ -107,6 +117,7 @@ def scene_of(workload: Workload, truth: Truth) -> Scene:
             f"the duration model answered shapes {truth.seconds.shape} and {truth.scale.shape} "
             f"where {wanted} and ({workload.tasks},) were expected"
         )
+    _check_contention(workload, truth)
     true = world.create(
         w,
         np.ascontiguousarray(truth.seconds),
@@ -115,5 +126,27 @@ def scene_of(workload: Workload, truth: Truth) -> Scene:
         np.ascontiguousarray(truth.seen_delay),
         truth.startup,
         truth.outages,
+        np.ascontiguousarray(truth.rates, dtype=np.float64),
+        np.ascontiguousarray(truth.machine).astype(np.int32, casting="same_kind"),
     )
     return Scene(workload=workload, state=initial(workload), world=true)
+
+
+def _check_contention(workload: Workload, truth: Truth) -> None:
+    if not len(truth.rates):
+        return
+    nodes = len(workload.arrays.capacity)
+    speeds = np.isfinite(truth.rates) & (truth.rates > 0)
+    if truth.rates.ndim != 1 or len(truth.rates) < 2 or not speeds.all():
+        raise ToolkitError(
+            f"rates must be positive speeds at loads 0, 1, …; got {truth.rates.tolist()}"
+        )
+    if truth.machine.shape not in ((0,), (nodes,)) or (truth.machine < 0).any():
+        raise ToolkitError(
+            f"machine must name one of each of the {nodes} nodes, got {truth.machine.tolist()}"
+        )
+    if workload.arrays.rules[DUPLICATE]:
+        raise ToolkitError(
+            "where tasks contend, parents cannot be executed again beside their children",
+            hint="leave out the rates, or use a scenario with duplicate=false",
+        )

@@ -11,20 +11,27 @@ from toolkit.workload import FAMILY, PLACEMENT, Floats, Indices, Ints, WorkloadA
 HEAD, TAIL, HEAP, SEQUENCE, NEXT_JOB, EVENTS, NEXT_OUTAGE = 0, 1, 2, 3, 4, 5, 6
 """Entries of ``World.counters``."""
 
+LOAD, LAST = 0, 1
+"""Columns of ``World.crowd``: cpus in use; when work done was counted last, s."""
+
 
 class World(NamedTuple):
     """The truth behind the state: what the engine knows and no policy sees.
 
     A task truly takes ``true_seconds[type, column] * true_scale[task]``, or
     ``true_seconds[task, column]`` where the scale is empty. Delays are one number for all tasks
-    or one for each.
+    or one for each. Where there are rates these seconds are *work*, which a task does at the rate
+    of the load of its machine: the cpus of all tasks that have started there and not ended, one
+    for a task that asks for none. Loads change when tasks truly start and end, seen or not.
     """
 
     true_seconds: Floats  # [T, C] or [n, C] s
     true_scale: Floats  # [n] or [0]
     start_delay: Floats  # [1] or [n] s from hand-over to start
     seen_delay: Floats  # [1] or [n] s from an event to its being seen
-    startup: Floats  # [1] s that an executor takes to start
+    startup: Floats  # [S] s until executors are there, by how many start at once
+    rates: Floats  # [L + 1] speed of tasks by the cpus in use on their machine; [0]: always 1
+    machine: Indices  # [M] of each node; [0] where nothing contends
     outage_at: Floats  # [o] s, ascending
     outage_node: Indices  # [o]
     outage_kind: Indices  # [o] LOST, RETURNED, or KILLED for what runs on the node
@@ -33,6 +40,8 @@ class World(NamedTuple):
     heap_at: Floats  # [h] s, when it happens
     heap_what: Ints  # [h] sequence, kind and subject of an event
     counters: Ints  # [7]
+    undone: Floats  # [n] work left of a task when last counted, s, -1 unless it runs; or [0]
+    crowd: Floats  # [machines, 2] see LOAD; or [0, 2]
 
     def copy(self) -> World:
         """Return an independent copy; what never changes is shared."""
@@ -42,6 +51,8 @@ class World(NamedTuple):
             heap_at=self.heap_at.copy(),
             heap_what=self.heap_what.copy(),
             counters=self.counters.copy(),
+            undone=self.undone.copy(),
+            crowd=self.crowd.copy(),
         )
 
 
@@ -51,8 +62,10 @@ def create(
     scale: Floats,
     start_delay: Floats,
     seen_delay: Floats,
-    startup: float = 0.0,
+    startup: Floats | float = 0.0,
     outages: tuple[Floats, Indices, Indices] | None = None,
+    rates: Floats | None = None,
+    machine: Indices | None = None,
 ) -> World:
     """Return the world before anything has arrived.
 
@@ -62,20 +75,30 @@ def create(
         scale: Shape [n] or [0].
         start_delay: Shape [1] or [n], s.
         seen_delay: Shape [1] or [n], s.
-        startup: Seconds that an executor takes to start.
+        startup: Seconds until executors are there, by how many start at once, shape [S]; or one
+            number for any.
         outages: Times, nodes and kinds, in ascending order of time.
+        rates: Speed of tasks by the cpus in use on their machine, shape [L + 1]; always 1 when
+            None.
+        machine: That each node is on, shape [M]; each on one of its own when None.
     """
     n = len(w.type_of)
     family = w.rules[FAMILY]
     # A task has one event to come, two if dispatched or with a copy; an executor may be starting.
     held = int(min(2 * n, 2 * _most_at_once(w))) + len(w.capacity) + 1
+    none = np.zeros(0)
+    speeds = none if rates is None else rates
+    contend, nodes = len(speeds) > 0, len(w.capacity)
+    on = np.arange(nodes, dtype=np.int32) if machine is None or not len(machine) else machine
     at, where, kind = outages or (np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32))
     return World(
         true_seconds=seconds,
         true_scale=scale,
         start_delay=start_delay,
         seen_delay=seen_delay,
-        startup=np.array([startup]),
+        startup=np.atleast_1d(np.asarray(startup, dtype=np.float64)),
+        rates=speeds,
+        machine=on if contend else np.zeros(0, dtype=np.int32),
         outage_at=at,
         outage_node=where,
         outage_kind=kind,
@@ -84,6 +107,8 @@ def create(
         heap_at=np.zeros(held),
         heap_what=np.zeros(held, dtype=np.int64),
         counters=np.zeros(7, dtype=np.int64),
+        undone=np.full(n, -1.0) if contend else none,
+        crowd=np.zeros((int(on.max()) + 1 if contend else 0, 2)),
     )
 
 
@@ -111,6 +136,8 @@ def unknown() -> World:
         start_delay=none,
         seen_delay=none,
         startup=none,
+        rates=none,
+        machine=no_index,
         outage_at=none,
         outage_node=no_index,
         outage_kind=no_index,
@@ -119,4 +146,6 @@ def unknown() -> World:
         heap_at=none,
         heap_what=no_number,
         counters=no_number,
+        undone=none,
+        crowd=np.zeros((0, 2)),
     )

@@ -1,0 +1,1 @@
+"""Calibration: what a simulator needs, fitted on recorded runs, with its measured error."""
