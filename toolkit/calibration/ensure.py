@@ -10,7 +10,7 @@ from toolkit.calibration import calibration, fidelity
 from toolkit.calibration.calibration import Calibration
 from toolkit.calibration.runs import Runs
 from toolkit.calibration.search import Effort, search
-from toolkit.errors import NotFoundError
+from toolkit.errors import ToolkitError
 from toolkit.policies.named import named
 from toolkit.policies.policy import Policy
 from toolkit.progress import say
@@ -53,6 +53,7 @@ def behaviours(recorded: Runs, store: Store) -> Mapping[str, Policy]:
     for name in dict.fromkeys(str(recorded.about(r)["policy"]) for r in recorded.runs):
         try:
             found[name] = named(name, store).policy
-        except NotFoundError:
+        except ToolkitError:
+            # Gone, or no longer to be read.
             say(f"the policy {name!r} is not here: its runs are learnt from, but not predicted")
     return found
