@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from collectors.earlier import earlier
 from collectors.gpu.engine import GpuEngine
 from collectors.gpu.rows import record
 from collectors.gpu.sweep import sweep
 from collectors.gpu.workers import Workers, check_unequal, specs
+from collectors.host import host
 from collectors.turns import Turns
 from toolkit import trace as traces
 from toolkit.errors import ConfigError, EngineError, ToolkitError, require
@@ -29,7 +28,7 @@ from toolkit.scenarios.described import described
 from toolkit.scenarios.scenario import Scenario
 from toolkit.scenarios.torch_dags import Measured, measured
 from toolkit.scenarios.workflows import Workflows
-from toolkit.store import Product, fingerprint
+from toolkit.store import Product
 from toolkit.trace import Trace
 from toolkit.workflows.operations import parsed
 
@@ -258,14 +257,7 @@ def _provenance(
             "rules": {"slots": scenario.slots, "advice": scenario.advice},
             "scenario": described(scenario),
         },
-        "host": {
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "processor": platform.processor() or platform.machine(),
-            "cpus": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "fingerprint": fingerprint(platform.node()),
-        },
+        "host": host(),
         "seed": seed,
         "completeness": None,
     }

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import psutil
 import ray
 
 from collectors.decisions import decision_rows
+from collectors.host import host
 from collectors.ray.engine import RayEngine
 from collectors.ray.session import RayNode, cluster_of
 from collectors.ray.tasks import PROBE
 from toolkit import trace as traces
 from toolkit.live import Episode
 from toolkit.scenarios.pipelines import Pipelines, PipelineWorkload
-from toolkit.store import fingerprint
 from toolkit.trace import FEATURE, Trace
 from toolkit.workload import CPUS, MEMORY
 
@@ -41,14 +38,7 @@ def recording(scenario: Pipelines, estimates: Mapping[str, Any], seed: int) -> d
             "ray": ray.__version__,
             "dispatch": "first come first served, head of line, first node with room",
         },
-        "host": {
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "processor": platform.processor() or platform.machine(),
-            "cpus": os.cpu_count(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "fingerprint": fingerprint(platform.node()),
-        },
+        "host": host(),
         "seed": seed,
         "completeness": None,
     }

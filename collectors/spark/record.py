@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from collectors.host import host
 from collectors.spark import archive
 from collectors.spark.cluster import SMALL_JVM, Master, Spark, installed, standalone
 from collectors.spark.engine import BatchEngine, SparkEngine
@@ -33,7 +33,7 @@ from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say
 from toolkit.scenarios.batches import MIB, Batches
 from toolkit.scenarios.scenario import Scenario
-from toolkit.store import fingerprint, sha256
+from toolkit.store import sha256
 from toolkit.trace import Trace
 
 REGIMES = (COLD, WARM_POOL, SUBMIT)
@@ -264,14 +264,7 @@ class SparkRecorder:
             "log is read when a batch is done, before the next decision; seen is when the state "
             "was shown an event",
             "engine": engine,
-            "host": {
-                "platform": platform.platform(),
-                "python": platform.python_version(),
-                "processor": platform.processor() or platform.machine(),
-                "cpus": os.cpu_count(),
-                "memory_bytes": psutil.virtual_memory().total,
-                "fingerprint": fingerprint(platform.node()),
-            },
+            "host": host(),
             "seed": seed,
             "completeness": None,
         }

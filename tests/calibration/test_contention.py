@@ -1,6 +1,7 @@
 """Contention: work is an integral, and what a crowded simulation shows gives it back."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calibration.made import CORES, FAMILIES, crowded, executed, scenario_of, simulated
+from toolkit.calibration.calibration import speeds_of
 from toolkit.calibration.contention import rates, work
+from toolkit.calibration.planned import Planned
 from toolkit.calibration.runs import Runs
 
 
@@ -76,3 +79,10 @@ def test_a_crowded_simulation_gives_back_the_true_work(family, tmp_path):
         own = truth.seconds[w.type_of[done.task], done.column] * truth.scale[done.task]
         np.testing.assert_allclose(work(done, rates(0.7, CORES, CORES)), own, rtol=1e-6)
         assert (done.seconds > 1.2 * own).any()
+
+
+def test_where_parents_may_be_copied_nothing_contends():
+    of = scenario_of("placement")
+    for copies in (False, True):
+        planned = Planned(scenario=replace(of, duplicate=copies), shared=True, cores=2.0)
+        assert (speeds_of(planned, 0.5) == 1.0).all() == copies

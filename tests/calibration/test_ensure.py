@@ -80,7 +80,7 @@ def test_policies_that_are_not_here_are_left_out(capsys, made):
     told = [{**r, "policy": "gone" if r["run"] == 1 else "random"} for r in recorded.trace.runs()]
     recorded.trace.provenance["runs"][:] = told
     assert list(ensure.behaviours(recorded, Store())) == ["random"]
-    assert "the policy 'gone' is not here" in capsys.readouterr().err
+    assert "runs of 'gone' are learnt from, but not predicted" in capsys.readouterr().err
 
 
 def test_a_log_is_refused_with_a_hint(capsys, made):

@@ -8,8 +8,8 @@ import pytest
 
 from tests.calibration.made import executed, scenario_of, simulated
 from tests.recordings import record
-from toolkit.calibration.durations import QUANTILES
-from toolkit.calibration.overheads import cold_seconds, drawn, startups, tables
+from toolkit.calibration.overheads import cold_seconds, startups, tables
+from toolkit.calibration.quantiles import QUANTILES, drawn
 from toolkit.calibration.runs import Runs
 from toolkit.scenarios.disturbances import Disturbances
 

@@ -17,11 +17,11 @@ from toolkit.calibration.executions import Executions, covariates
 from toolkit.calibration.overheads import (
     Delayed,
     cold_seconds,
-    drawn,
     startups,
     tables,
 )
 from toolkit.calibration.planned import Planned
+from toolkit.calibration.quantiles import drawn
 from toolkit.calibration.runs import Runs
 from toolkit.errors import CorruptError, SchemaError
 from toolkit.reward import Reward
@@ -187,7 +187,12 @@ class Calibration:
 
 
 def speeds_of(planned: Planned, interference: float) -> Floats:
-    """Return the speeds of tasks by the load of a machine of the recording."""
+    """Return the speeds of tasks by the load of a machine of the recording.
+
+    Where parents may be executed again beside a child nothing contends: the kernel excludes both.
+    """
+    if getattr(planned.scenario, "duplicate", False):
+        return np.ones(2)
     if planned.family == CONFIGURATION:
         scenario: Any = planned.scenario
         most = float(max(scenario.cores) * (max(scenario.instances) if planned.shared else 1))

@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 
 from toolkit.calibration.executions import Executions
+from toolkit.calibration.quantiles import GRID, QUANTILES, drawn, quantiles
 from toolkit.calibration.trees import Trees
 from toolkit.errors import CorruptError, require
 from toolkit.workload import Floats, Ints, Mask
 
-QUANTILES = 201
-"""Entries of a residual table, at the midpoints of as many equal parts."""
-
 MEAN, PARAMETRIC, BOOSTED, POOLED = "mean", "parametric", "boosted", "pooled"
 
-_GRID = (np.arange(QUANTILES) + 0.5) / QUANTILES
 _FEW = 20
 """Executions below which a type is pooled."""
 _MANY = 200
@@ -133,7 +130,7 @@ class Durations:
                 chosen.append(POOLED)
                 errors.append({})
                 coefficients[t] = pooled[t]
-                residuals[t] = np.quantile(over_all, _GRID)
+                residuals[t] = quantiles(over_all)
                 continue
             known = None if kinds is None or kinds[t] == POOLED else kinds[t]
             kind, unseen, told = _compete(
@@ -142,7 +139,7 @@ class Durations:
             chosen.append(kind)
             errors.append(told)
             # Residuals of executions the fit has not seen: its own would be too small.
-            residuals[t] = np.quantile(y[mine] - unseen, _GRID)
+            residuals[t] = quantiles(y[mine] - unseen)
             if kind == BOOSTED:
                 trees[t] = Trees.fit(plain[mine], y[mine], seed)
             elif kind == PARAMETRIC:
@@ -178,11 +175,7 @@ class Durations:
 
     def residual(self, type_of: Ints, luck: Floats) -> Floats:
         """Return F⁻¹(luck) of the residual of each task's type, shape [n]."""
-        out = np.empty(len(luck))
-        for t in np.unique(type_of):
-            mine = type_of == t
-            out[mine] = np.interp(luck[mine], _GRID, self.residuals[t])
-        return out
+        return drawn(self.residuals, type_of, luck)
 
     def luck(self, type_of: Ints, residual: Floats) -> Floats:
         """Return F(residual) of each task's type, clipped to [1/2n, 1 − 1/2n]; shape [n]."""
@@ -191,7 +184,7 @@ class Durations:
             mine = type_of == t
             n = max(1, int(self.counts[t].sum()))
             table = np.maximum.accumulate(self.residuals[t] + 1e-12 * np.arange(QUANTILES))
-            out[mine] = np.clip(np.interp(residual[mine], table, _GRID), 0.5 / n, 1 - 0.5 / n)
+            out[mine] = np.clip(np.interp(residual[mine], table, GRID), 0.5 / n, 1 - 0.5 / n)
         return out
 
     def beyond(self, type_of: Ints, data: Floats, column: Ints) -> Mask:

@@ -53,7 +53,6 @@ def behaviours(recorded: Runs, store: Store) -> Mapping[str, Policy]:
     for name in dict.fromkeys(str(recorded.about(r)["policy"]) for r in recorded.runs):
         try:
             found[name] = named(name, store).policy
-        except ToolkitError:
-            # Gone, or no longer to be read.
-            say(f"the policy {name!r} is not here: its runs are learnt from, but not predicted")
+        except ToolkitError as error:
+            say(f"runs of {name!r} are learnt from, but not predicted: {error.message}")
     return found

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.calibration.durations import QUANTILES
 from toolkit.calibration.executions import Executions
 from toolkit.calibration.planned import Planned
+from toolkit.calibration.quantiles import QUANTILES, quantiles
 from toolkit.simulator.recorded import start_delays_of
 from toolkit.trace import Trace
 from toolkit.workload import ALLOCATION, CONFIGURATION, DUPLICATE, PULL, Floats, Ints, Workload
-
-_GRID = (np.arange(QUANTILES) + 0.5) / QUANTILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,22 +135,13 @@ def _behind(trace: Trace, run: int, workload: Workload, begun: dict[int, float])
 
 def tables(values: Floats, type_of: Ints, types: int) -> Floats:
     """Return quantiles of delays by type, those of all where a type has few; shape [T, Q]."""
-    over_all = np.quantile(values, _GRID) if len(values) else np.zeros(QUANTILES)
+    over_all = quantiles(values) if len(values) else np.zeros(QUANTILES)
     found = np.tile(over_all, (types, 1))
     for t in range(types):
         mine = type_of == t
         if mine.sum() >= 10:
-            found[t] = np.quantile(values[mine], _GRID)
+            found[t] = quantiles(values[mine])
     return found
-
-
-def drawn(table: Floats, type_of: Ints, luck: Floats) -> Floats:
-    """Return a delay for each task, s, shape [n]."""
-    out = np.empty(len(type_of))
-    for t in np.unique(type_of):
-        mine = type_of == t
-        out[mine] = np.interp(luck[mine], _GRID, table[t])
-    return out
 
 
 def startups(counts: Ints, seconds: Floats, most: int, usual: float) -> Floats:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from toolkit.calibration.overheads import drawn
+from toolkit.calibration.quantiles import drawn
 from toolkit.cluster import Cluster
 from toolkit.live import chooser, rollout
 from toolkit.policies.policy import Policy
