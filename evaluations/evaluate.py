@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from toolkit.errors import ConfigError
 from toolkit.features.observe import FEATURISER
 from toolkit.live import chooser, rollout
 from toolkit.policies.named import Named, named
+from toolkit.policies.shipped import folders
 from toolkit.progress import Progress, progress
 from toolkit.report import Report
 from toolkit.revision import revision
@@ -60,9 +61,10 @@ def evaluate(cfg: DictConfig) -> Report:
     All policies meet the same workloads and the same luck; each pair is compared seed by seed.
     """
     suite = instantiate(cfg.suite, _convert_="all")
-    if isinstance(suite, real.RealSuite):
-        return real.evaluate(suite, force=bool(cfg.force))
     wanted = list(cfg.policies) if cfg.policies is not None else None
+    if isinstance(suite, real.RealSuite):
+        judged_ones = replace(suite, policies=wanted) if wanted else suite
+        return real.evaluate(judged_ones, force=bool(cfg.force))
     judged, calibration = run(suite, trace=str(cfg.trace), policies=wanted, force=bool(cfg.force))
     pairs = compare(judged, suite)
     document = {
@@ -131,7 +133,7 @@ def run(
         judged.append(
             Judged(
                 policy=name,
-                learned=learned[name] is not None,
+                learned=learned[name] is not None or name.partition("~")[0] in folders(),
                 cells=frame,
                 score=bootstrap(frame["score"].to_numpy(), rng, statistic=mean),
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,18 +15,16 @@ import torch
 
 from tests.planning import dags
 from tests.recordings import record, transitions
-from tests.workloads import Fixed, Luck, ask, before, estimates, scenario
+from tests.workloads import Fixed, Luck, estimates, scenario
 from toolkit.cluster import Cluster, Node
 from toolkit.data.buffer import FlatBuffer
 from toolkit.envs.vector import BatchedEnv
 from toolkit.features.observe import sizes_of
 from toolkit.features.placement import FINISH_IN, RANK, WAIT
-from toolkit.learning.cql import CQL
 from toolkit.live import chooser, rollout
 from toolkit.planning import heft
 from toolkit.planning.board import empty
 from toolkit.planning.heft import merged
-from toolkit.policies import learned
 from toolkit.policies.dispatching import FIFO, play
 from toolkit.policies.linear import drive
 from toolkit.policies.static import Static
@@ -210,20 +207,11 @@ def main() -> None:
     torch.set_num_threads(1)
     data = transitions(record([Static()] * 12))
     buffer = FlatBuffer(data, discount_seconds=3.0, seed=0)
-    settings = CQL(
-        n_steps=200, batch_size=256, learning_rate=1e-3, alpha=0.01, n_critics=5,
-        target_interval=200, hidden=64, report_every=200,
-    )  # fmt: skip
-    networks = []
 
     def batches() -> int:
         for _ in range(500):
             buffer.sample_transition_batch(256)
         return 500
-
-    def steps() -> int:
-        networks.append(settings.fit(data, discount_seconds=3.0, seed=0, on_metric=lambda *_: None))
-        return settings.n_steps
 
     stream, advised = placed(2750), placed(50, slots=16, advice=True, gap=5.0)
     plain = placed(50, slots=16, gap=5.0)
@@ -238,20 +226,7 @@ def main() -> None:
         ("allocation, one call", "tasks", rates(simulated_tasks)),
         ("allocation, rollout in Python", "decisions", rates(decisions)),
         ("batches of 256 from the buffer", "batches", rates(batches)),
-        ("CQL steps, 5 critics, batch 256", "steps", rates(steps)),
     ]
-    of = scenario()
-    workload = of.plan(0, estimates=estimates(of))
-    with tempfile.TemporaryDirectory() as folder:
-        learned.save(networks[-1], {**data.described.to_dict(), "lineage": {}}, Path(folder))
-        policy = learned.load(Path(folder), "cql")
-
-    def answers() -> int:
-        for _ in range(300):
-            policy.probabilities(ask(before(workload), 2))
-        return 300
-
-    rows.append(("learned decisions, features included", "decisions", rates(answers)))
     for name in LOGS:
         rows += importlib.import_module(f"tests.{name}").rows()
     print(f"{'':<40}{'per CPU-second: median':>24}{'least':>12}{'most':>12}")

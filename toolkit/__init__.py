@@ -5,17 +5,22 @@
     import toolkit
 
     data = toolkit.load_dataset("allocation/genomics-open-mixed-v1-sample")
-    env = toolkit.make(data)
+    policy = toolkit.train("cql", data)
+    found = toolkit.evaluate([policy, "static"], data)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from toolkit.benchmarks.reference import Reference
     from toolkit.data.dataset import Dataset
     from toolkit.envs.environment import SchedulingEnv
+    from toolkit.policies.learned import Learned
+    from toolkit.policies.policy import Policy
 
 __version__ = "0.1.0"
 
@@ -47,3 +52,55 @@ def make(scenario: str | Dataset, **settings: Any) -> SchedulingEnv:
         return environment(scenario, **settings)
     name, overrides = scenario.card.played()
     return environment(name, overrides, **settings)
+
+
+def train(algo: str, dataset: Dataset, *, seed: int = 0, **settings: Any) -> Learned:
+    """Return a policy learnt from a dataset; see :func:`toolkit.learning.lesson.train`."""
+    from toolkit.learning.lesson import train as learn
+
+    return learn(algo, dataset, seed=seed, **settings)
+
+
+def load_policy(where: str | Path) -> Learned:
+    """Return a trained policy by its id or by the folder of its artefact; executes nothing.
+
+    Raises:
+        NotFoundError: When there is none.
+        CorruptError: When it is damaged.
+    """
+    from toolkit.policies.learned import found
+
+    return found(where)
+
+
+def evaluate(
+    policies: str | Policy | Sequence[str | Policy],
+    scenario: str | Dataset,
+    *,
+    seeds: Sequence[int] = range(20_000, 20_020),
+) -> dict[str, Reference]:
+    """Play policies on the same workloads with the same luck.
+
+    Args:
+        policies: Names as for ``toolkit evaluate``, or policies; one or several.
+        scenario: Name of a scenario of ``conf/scenario``, or a dataset for its own.
+        seeds: Of the workloads.
+
+    Returns:
+        Mean return with its 95 % interval, mean completion time and makespan by name;
+        ``dataset.card.score`` makes scores of returns.
+    """
+    from toolkit.benchmarks.reference import references
+    from toolkit.envs.registration import scenario_of
+    from toolkit.policies.named import named
+    from toolkit.store import Store
+
+    name, overrides = (scenario, ()) if isinstance(scenario, str) else scenario.card.played()
+    several: Any = policies
+    if isinstance(policies, str) or hasattr(policies, "reset"):
+        several = [policies]
+    met: dict[str, Policy] = {}
+    for p in several:
+        policy = named(p, Store()).policy if isinstance(p, str) else p
+        met[p if isinstance(p, str) else policy.name] = policy
+    return references(scenario_of(name, overrides), met, seeds)

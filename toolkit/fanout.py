@@ -56,6 +56,10 @@ def crew(executor: str, workers: int | None, address: str | None) -> Iterator[Ea
 
     try:
         yield submit
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

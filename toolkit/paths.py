@@ -39,3 +39,9 @@ def cards_dir() -> Path | None:
     """Return the folder of the cards of the benchmark datasets; a wheel has none."""
     folder = _CHECKOUT / "datasets" / "cards"
     return folder if folder.is_dir() else None
+
+
+def policies_dir() -> Path | None:
+    """Return the folder of the trained policies that come with a checkout; a wheel has none."""
+    folder = _CHECKOUT / "datasets" / "policies"
+    return folder if folder.is_dir() else None

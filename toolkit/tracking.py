@@ -48,6 +48,7 @@ COLUMNS = (*TEXTS[:3], *NUMBERS, *TEXTS[3:], "run_id", "created")
 
 _REQUIRED = ("score", "iqm", "ci_low", "ci_high")
 _CELLS = "cells.json"
+_PARENT = "mlflow.parentRunId"
 _FEW, _MANY = 100, 1000  # MLflow's limits per batch: params or tags, metrics
 
 
@@ -58,6 +59,7 @@ def log_training(
     curve: Sequence[tuple[int, Mapping[str, float]]],
     tags: Mapping[str, Any],
     artefacts: Path | None,
+    parent: str | None = None,
 ) -> str:
     """Record one training run.
 
@@ -67,6 +69,7 @@ def log_training(
         curve: Pairs of (step, metric -> value) in the order they were measured.
         tags: What the run belongs to, e.g. dataset digest, commit, command.
         artefacts: File or folder to keep with the run.
+        parent: Id of the run that this one is nested in.
 
     Returns:
         The run's id.
@@ -80,7 +83,8 @@ def log_training(
             points.append(Metric(key, float(value), now, int(step)))
     with _client() as client:
         run_id = _start(client, TRAINING, name)
-        _log(client, run_id, points, params, {**tags, "kind": "training"})
+        nested = {} if parent is None else {_PARENT: parent}
+        _log(client, run_id, points, params, {**tags, **nested, "kind": "training"})
         if artefacts is not None:
             log = client.log_artifacts if artefacts.is_dir() else client.log_artifact
             log(run_id, str(artefacts))

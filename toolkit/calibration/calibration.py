@@ -72,6 +72,20 @@ class Calibration:
     fidelity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """Name of the scenario."""
+        return self.planned.name
+
+    @property
+    def error(self) -> float:
+        """Relative error of the makespan on held-out runs; 0 where none could be held out."""
+        for kind in ("workload", "policy", "time"):
+            found = self.fidelity.get("splits", {}).get(kind, {}).get("metrics", {})
+            if "makespan" in found:
+                return float(found["makespan"]["held_out"])
+        return 0.0
+
+    @property
     def weights(self) -> Reward:
         """Weights of the reward."""
         return self.planned.weights

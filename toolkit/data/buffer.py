@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from d3rlpy.constants import ActionSpace
 from d3rlpy.dataset import DatasetInfo, ReplayBufferBase, Signature, Transition, TransitionMiniBatch
+from numba import njit
 
 from toolkit.data.padding import Transitions
 from toolkit.errors import CorruptError, ToolkitError, require
 from toolkit.seeding import generator
+from toolkit.workload import Floats, Ints, Mask
 
 MOST_MAPPED = 1 << 30
 """Bytes of a file that may be mapped whole; of a larger one only the drawn rows are read."""
@@ -32,7 +34,13 @@ class FlatBuffer(ReplayBufferBase):
         discount_seconds: τ.
         seed: Of the sampling.
         reward_scale: Rewards are divided by this.
+        multi_step: Steps whose discounted rewards count before the value of what follows does;
+            fewer where an episode ends. Above 1 the returns are partly those of the behaviour.
+            Sutton and Barto, Reinforcement Learning, 2nd edition, 2018, eq. 7.1.
         most_mapped: Bytes of a file that may be mapped whole, which is faster.
+
+    Attributes:
+        rng: What draws; its state is that of the sampling.
     """
 
     def __init__(
@@ -42,9 +50,11 @@ class FlatBuffer(ReplayBufferBase):
         discount_seconds: float,
         seed: int,
         reward_scale: float = 1.0,
+        multi_step: int = 1,
         most_mapped: int = MOST_MAPPED,
     ) -> None:
         require(discount_seconds > 0, "discount_seconds must be positive")
+        require(multi_step >= 1, f"multi_step must be 1 or more, got {multi_step}")
         self._rows = data.rows
         require(len(self._rows) > 0, "the dataset has no valid transition to learn from")
         # Without what a mapped array does beside being an array, at every batch.
@@ -53,21 +63,28 @@ class FlatBuffer(ReplayBufferBase):
         self._file: _Pairs | None = None
         if self._mapped and data.observations.nbytes > most_mapped:
             self._file = _Pairs(data)
-        self._following = data.following
+        paid, passed, self._following, over = _returns(
+            data.reward / reward_scale,
+            data.elapsed / discount_seconds,
+            data.following,
+            data.terminal,
+            data.action >= 0,
+            multi_step,
+        )
         # Side by side, so that a row of a batch is found in one place.
         self._numbers = np.empty((len(data), 5), dtype=np.float32)
         self._numbers[:, _ACTION] = data.action
-        self._numbers[:, _REWARD] = data.reward / reward_scale
-        self._numbers[:, _NEXT] = data.action[np.minimum(data.following, len(data) - 1)]
-        self._numbers[:, _TERMINAL] = data.terminal
-        self._numbers[:, _INTERVAL] = data.elapsed / discount_seconds
+        self._numbers[:, _REWARD] = paid
+        self._numbers[:, _NEXT] = data.action[np.minimum(self._following, len(data) - 1)]
+        self._numbers[:, _TERMINAL] = over
+        self._numbers[:, _INTERVAL] = passed
         self._slots = data.sizes[1]
         self._episodes = len(np.unique(data.episode))
-        self._rng = generator(seed, "buffer")
+        self.rng = generator(seed, "buffer")
 
     def sample_transition_batch(self, batch_size: int) -> TransitionMiniBatch:
         """Return ``batch_size`` transitions drawn with replacement."""
-        rows = self._rows[self._rng.integers(0, len(self._rows), batch_size)]
+        rows = self._rows[self.rng.integers(0, len(self._rows), batch_size)]
         if self._mapped:
             # In the order of the file, which is read ahead; a batch has no order of its own.
             rows.sort()
@@ -188,8 +205,39 @@ class FlatBuffer(ReplayBufferBase):
         self._fixed()
 
 
+@njit(cache=True, error_model="numpy")
+def _returns(
+    reward: Floats, interval: Floats, following: Ints, terminal: Mask, usable: Mask, steps: int
+) -> tuple[Floats, Floats, Ints, Mask]:
+    """Return what each row and those after it pay, the intervals that pass, and what follows.
+
+    Args:
+        reward: Shape [N].
+        interval: Elapsed time by τ, shape [N].
+        following: Shape [N], N for none.
+        terminal: Shape [N].
+        usable: Rows that are for training, shape [N]; a return ends before any other.
+        steps: Rows of a return, at most.
+
+    Returns:
+        Discounted sums, passed intervals, the row that follows, and whether none does; each [N].
+    """
+    n = len(reward)
+    paid, passed = reward.copy(), interval.copy()
+    after, over = following.copy(), terminal.copy()
+    for i in range(n):
+        for _ in range(steps - 1):
+            j = after[i]
+            if over[i] or j >= n or not usable[j] or (following[j] >= n and not terminal[j]):
+                break
+            paid[i] += np.exp(-passed[i]) * reward[j]
+            passed[i] += interval[j]
+            after[i], over[i] = following[j], terminal[j]
+    return paid, passed, after, over
+
+
 class _Pairs:
-    """Reads rows of a file, each with the row after it, which mostly is what followed.
+    """Reads rows of a file, each with what followed, which may be the row after it.
 
     A mapped file would come in pieces of up to 2 MiB for each row, and stay.
     """
@@ -197,9 +245,6 @@ class _Pairs:
     def __init__(self, data: Transitions) -> None:
         observations: Any = data.observations
         self._width, self._offset = observations.shape[1], observations.offset
-        following = np.arange(1, len(data) + 1)
-        apart = (data.following != following) & (data.following != len(data))
-        require(not apart.any(), "observations in a file must lie in the order of their episodes")
         self._nothing = len(data)
         self._stream = open(observations.filename, "rb", buffering=0)  # noqa: SIM115
         if hasattr(os, "posix_fadvise"):
@@ -212,12 +257,19 @@ class _Pairs:
         pairs = np.empty((len(rows), 2, self._width), dtype=np.float32)
         flat: Any = pairs.reshape(-1)
         octets = memoryview(flat).cast("B")
-        size, file = 8 * self._width, self._stream.fileno()
+        size = 4 * self._width
         begin = 0
-        for place in (rows * (4 * self._width) + self._offset).tolist():
-            found = os.preadv(file, [octets[begin : begin + size]], place)
-            if found != size:
-                raise CorruptError(f"{self._stream.name} ends early", hint="remove it")
-            begin += size
+        for row, after in zip(rows.tolist(), following.tolist(), strict=True):
+            if after in (row + 1, self._nothing):
+                self._fill(octets[begin : begin + 2 * size], row)
+            else:
+                self._fill(octets[begin : begin + size], row)
+                self._fill(octets[begin + size : begin + 2 * size], after)
+            begin += 2 * size
         pairs[following == self._nothing, 1] = 0.0
         return pairs[:, 0], pairs[:, 1]
+
+    def _fill(self, octets: memoryview, row: int) -> None:
+        place = row * 4 * self._width + self._offset
+        if os.preadv(self._stream.fileno(), [octets], place) != len(octets):
+            raise CorruptError(f"{self._stream.name} ends early", hint="remove it")

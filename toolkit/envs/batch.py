@@ -6,7 +6,7 @@ Every environment is a skin over this class, so that a copy among many behaves a
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,28 @@ class Batch:
             seed = self.seeds[i]
         else:
             seed = int(self._streams[i].integers(_SEEDS))
+        self._begin(i, seed)
+
+    def stream(self, i: int) -> dict[str, Any]:
+        """Return the state of the stream of seeds of a copy, JSON-able."""
+        return dict(self._streams[i].bit_generator.state)
+
+    def resume(self, i: int, seed: int, stream: Mapping[str, Any], actions: Sequence[int]) -> None:
+        """Bring a copy to where another stood: an episode is its seed and what was chosen in it.
+
+        Args:
+            i: Which copy.
+            seed: Of the workload of the episode.
+            stream: What :meth:`stream` returned.
+            actions: Slots that were chosen since the episode began.
+        """
+        self._begin(i, seed)
+        self._streams[i].bit_generator.state = dict(stream)
+        for action in actions:
+            self._actions[i] = action
+            self._advance(i, i + 1)
+
+    def _begin(self, i: int, seed: int) -> None:
         workload = self._scenario.plan(seed)
         scene = scene_of(workload, self._scenario.truth(workload, seed))
         other = next((s for s in self._scenes if s is not None), scene)

@@ -1,4 +1,4 @@
-"""The command ``toolkit train``: dataset → policy artefact, tracked."""
+"""The command ``toolkit train``: dataset or scenario → policy artefact, tracked."""
 
 from __future__ import annotations
 
@@ -6,103 +6,244 @@ import contextlib
 import importlib
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.utils import instantiate
 
 from toolkit import tracking
-from toolkit.benchmarks import build
-from toolkit.data.audit import check_files
-from toolkit.data.dataset import Dataset, load_dataset, opened
-from toolkit.data.place import Place
-from toolkit.errors import NotFoundError
+from toolkit.catalogue import Catalogue
+from toolkit.errors import require
+from toolkit.fanout import crew
+from toolkit.learning.ground import ground_of, init_of, scenario_words
+from toolkit.learning.learner import Algorithm, Given, Trained, run
 from toolkit.policies import learned
+from toolkit.policies.named import roots
 from toolkit.progress import progress, say
 from toolkit.report import Report
 from toolkit.revision import revision
-from toolkit.simulator.recorded import replayable
 from toolkit.store import Product, Store, fingerprint
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_CHECKPOINT = "checkpoint.safetensors"
+
 
 def train(cfg: DictConfig) -> Report:
-    """Train a policy offline on a dataset.
+    """Train a policy offline on a dataset, or online in a scenario.
 
     The newest trace is calibrated and built into a dataset first where that has not been done.
+    With init=<policy> an online algorithm goes on from a policy that was learnt offline. A
+    training that was interrupted goes on where it was when it is asked for again. With seeds=[...]
+    one policy is trained per seed, side by side.
+    """
+    if cfg.experiment is not None:
+        found: Report = instantiate(cfg.experiment, _convert_="all").run(cfg)
+        return found
+    if cfg.seeds is None:
+        return _report(made(cfg))
+    require(
+        not isinstance(cfg.seeds, int | float | str), f"seeds is a list, e.g. seeds=[{cfg.seeds}]"
+    )
+    told = {"seeds": None, "words": scenario_words()}
+    products = several([with_words(cfg, seed=int(s), **told) for s in cfg.seeds], cfg)
+    reports = [_report(p) for p in products]
+    return Report(
+        document={"policies": [r.document for r in reports]},
+        text="\n".join(r.text for r in reports),
+    )
+
+
+def with_words(cfg: DictConfig, **words: Any) -> DictConfig:
+    """Return the words of a command with some that differ."""
+    from omegaconf import OmegaConf
+
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.create({**values, **words})
+
+
+def several(each: Sequence[DictConfig], cfg: DictConfig) -> list[Product]:
+    """Train some policies side by side, as nested runs of one.
+
+    Args:
+        each: Words of ``toolkit train``.
+        cfg: Tells executor and workers.
+
+    Returns:
+        The policies, in the order of the words.
+    """
+    from omegaconf import OmegaConf
+
+    require(len(each) > 0, "seeds must name one or more, e.g. seeds=[0,1,2]")
+    algos = sorted({str(c.algo["_target_"]).rpartition(".")[2].lower() for c in each})
+    parent = tracking.log_training(
+        name=f"{' and '.join(algos)}, {len(each)} trainings",
+        params={"algorithms": ", ".join(algos), "trainings": len(each)},
+        curve=[],
+        tags={"commit": revision()},
+        artefacts=None,
+    )
+    items = [(i, OmegaConf.to_yaml(c, resolve=True), parent) for i, c in enumerate(each)]
+    store, found = Store(), dict[int, str]()
+    with (
+        progress("training side by side", len(items), "policies") as bar,
+        crew(str(cfg.executor), cfg.workers, cfg.ray.address) as hand_out,
+    ):
+        for i, name in hand_out(_one, items):
+            found[i] = name
+            bar.update(note=name)
+    return [store.get("policies", found[i]) for i in range(len(items))]
+
+
+def _one(item: tuple[int, str, str]) -> tuple[int, str]:
+    """Train one of several, in a process of its own; return which it was and its id."""
+    from omegaconf import OmegaConf
+
+    i, words, parent = item
+    cfg: Any = OmegaConf.create(words)
+    return i, made(cfg, parent).id
+
+
+def made(cfg: DictConfig, parent: str | None = None) -> Product:
+    """Return the policy of the words of a command, trained where it is not there yet.
+
+    Args:
+        cfg: Words of ``toolkit train``.
+        parent: MLflow's run that this one belongs to.
     """
     from omegaconf import OmegaConf
 
     store = Store()
     _silence_gym()
-    algo = instantiate(cfg.algo)
-    dataset = _dataset(store, cfg)
+    algorithm: Algorithm = instantiate(cfg.algo, _convert_="all")
     settings: dict[str, Any] = OmegaConf.to_container(cfg.algo, resolve=True)  # type: ignore[assignment]
-    name = f"{algo.name}-{fingerprint(dataset.digest, settings, int(cfg.seed))}"
-    if store.exists("policies", name) and not cfg.force:
-        say(f"policy {name} is there already; force=true trains it again")
-        return _report(store.get("policies", name))
-    check_files(dataset)
-    data = dataset.transitions("train", memory=float(cfg.memory))
-    torch.set_num_threads(1)
-    curve: list[tuple[int, Mapping[str, float]]] = []
-    start = time.monotonic()
-    with progress(f"training {algo.name} on {dataset.id}", algo.n_steps, "steps") as bar:
+    _check(cfg, algorithm)
+    ground = ground_of(cfg, store, offline=algorithm.offline)
+    init = init_of(cfg, store, ground.described)
+    name = f"{algorithm.name}-{fingerprint(ground.key, settings, int(cfg.seed), init.key)}"
+    with store.alone("policies", name):
+        if store.exists("policies", name) and not cfg.force:
+            say(f"policy {name} is there already; force=true trains it again")
+            return store.get("policies", name)
+        if cfg.force:
+            store.discard("policies", name)
+        folder = store.partial("policies", name)
+        start = time.monotonic()
+        given = ground.given(int(cfg.seed), init, _device())
+        trained = _trained(cfg, algorithm, given, folder, name)
+        seconds = time.monotonic() - start
+        words = [f"toolkit train +algo={algorithm.name}", *ground.words, *init.words]
+        lineage = {
+            "algo": algorithm.name,
+            "settings": settings,
+            "seed": int(cfg.seed),
+            **ground.lineage,
+            "init": init.policy,
+            "values": algorithm.values,
+            "commit": revision(),
+            "command": " ".join([*words, *_changed(algorithm.name, settings), f"seed={cfg.seed}"]),
+        }
+        learned.save(trained.network, {**ground.described, "lineage": lineage}, folder)
+        for left in (folder / _CHECKPOINT, *folder.glob(".*.tmp")):
+            left.unlink(missing_ok=True)
+        product = store.commit(
+            "policies",
+            name,
+            inputs={**ground.inputs, **init.inputs},
+            about={
+                "steps": algorithm.n_steps,
+                "seconds": seconds,
+                "final": dict(trained.curve[-1][1]) if trained.curve else {},
+                "story": dict(trained.story),
+                **lineage,
+            },
+        )
+    tracking.log_training(
+        name=name,
+        params={
+            **{f"algo.{k}": v for k, v in settings.items()},
+            **{"seed": int(cfg.seed), "torch": torch.__version__, "threads": int(cfg.threads)},
+        },
+        curve=trained.curve,
+        tags={k: v for k, v in lineage.items() if isinstance(v, str)},
+        artefacts=product.path,
+        parent=parent,
+    )
+    return product
+
+
+def _check(cfg: DictConfig, algorithm: Algorithm) -> None:
+    """Refuse words that an algorithm would not heed."""
+    for word, given in (("init", cfg.init is not None), ("curriculum", len(cfg.curriculum) > 0)):
+        require(
+            not given or algorithm.goes_on,
+            f"{algorithm.name} heeds no {word}",
+            hint=f"leave it out, or take an algorithm that does: toolkit train +algo=ppo {word}=…",
+        )
+
+
+def _changed(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return the words that make settings of those of the YAML."""
+    usual = Catalogue(roots()).read(f"algo/{name}")
+    found = []
+    for key, value in settings.items():
+        was = usual.get(key)
+        if isinstance(value, Mapping) and isinstance(was, Mapping):
+            inner = [f"algo.{key}.{k}={_word(v)}" for k, v in value.items() if was.get(k) != v]
+            found.extend(inner)
+        elif was != value:
+            found.append(f"algo.{key}={_word(value)}")
+    return found
+
+
+def _word(value: Any) -> str:
+    """Return a value as the command line reads it."""
+    plain = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return plain[value]
+    return str(value).replace(" ", "")
+
+
+def _trained(
+    cfg: DictConfig, algorithm: Algorithm, given: Given, folder: Path, name: str
+) -> Trained:
+    """Train, with a bar and a checkpoint every so often."""
+    require(int(cfg.threads) >= 1, f"threads must be 1 or more, got {cfg.threads}")
+    torch.set_num_threads(int(cfg.threads))
+    checkpoint = folder / _CHECKPOINT
+    if checkpoint.is_file():
+        say(f"{name} goes on from its checkpoint")
+    with progress(f"training {name}", algorithm.n_steps, "steps") as bar:
         done = 0
 
         def on_metric(step: int, values: Mapping[str, float]) -> None:
             nonlocal done
-            curve.append((step, values))
-            bar.update(step - done, f"loss {values.get('loss', float('nan')):.3f}")
+            shown = next((k for k in ("gate", "loss") if k in values), None)
+            bar.update(step - done, f"{shown} {values[shown]:.4g}" if shown else "")
             done = step
 
-        scorer = algo.fit(
-            data,
-            discount_seconds=dataset.card.discount_seconds,
-            seed=int(cfg.seed),
-            on_metric=on_metric,
-        )
-    seconds = time.monotonic() - start
-    lineage = {
-        "algo": algo.name,
-        "settings": settings,
-        "seed": int(cfg.seed),
-        "dataset": dataset.id,
-        "dataset_digest": dataset.digest,
-        "calibration": dataset.manifest["inputs"].get("calibration", ""),
-        "commit": revision(),
-        "command": f"toolkit train +algo={algo.name} dataset={dataset.id} seed={cfg.seed}",
-    }
-    store.discard("policies", name)
-    folder = store.partial("policies", name)
-    learned.save(scorer, {**data.described.to_dict(), "lineage": lineage}, folder)
-    product = store.commit(
-        "policies",
-        name,
-        inputs={"dataset": dataset.id},
-        about={
-            "algo": algo.name,
-            "steps": algo.n_steps,
-            "seconds": seconds,
-            "transitions": len(data),
-            "final": dict(curve[-1][1]) if curve else {},
-            **lineage,
-        },
-    )
-    tracking.log_training(
-        name=name,
-        params={**{f"algo.{k}": v for k, v in settings.items()}, "seed": int(cfg.seed)},
-        curve=curve,
-        tags={
-            k: lineage[k]
-            for k in ("algo", "dataset", "dataset_digest", "calibration", "commit", "command")
-        },
-        artefacts=product.path,
-    )
-    return _report(product)
+        return run(algorithm, given, on_metric, checkpoint, _every(float(cfg.checkpoint_seconds)))
+
+
+def _every(seconds: float) -> Callable[[], bool]:
+    """Return what is True once every so many seconds."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        if time.monotonic() - last < seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    return due
+
+
+def _device() -> str:
+    return "cuda:0" if torch.cuda.is_available() else "cpu:0"
 
 
 def _silence_gym() -> None:
@@ -111,35 +252,18 @@ def _silence_gym() -> None:
         importlib.import_module("gym")
 
 
-def _dataset(store: Store, cfg: DictConfig) -> Dataset:
-    """Return the dataset asked for; by default that of the newest trace, built on demand."""
-    if cfg.dataset != "latest":
-        return load_dataset(str(cfg.dataset))
-    try:
-        trace = replayable(store, cfg.trace)
-    except NotFoundError:
-        if cfg.trace == "latest" and store.list("datasets"):
-            return opened(Place(store.get("datasets").path))
-        raise
-    built = build.ensure(store, trace, discount_seconds=_seconds(cfg.discount_seconds))
-    return opened(Place(built.path))
-
-
-def _seconds(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
 def _report(product: Product) -> Report:
     about = product.manifest["about"]
     final = ", ".join(f"{k} {v:.3f}" for k, v in about["final"].items())
+    story = ", ".join(f"{k} {v:.4g}" for k, v in about["story"].items())
     return Report(
         document={"policy": product.id, "path": str(product.path), **about},
         text="\n".join(
             [
                 f"policy {product.id}",
-                f"  {about['steps']} steps in {about['seconds']:.0f} s on "
-                f"{about['transitions']} transitions of {about['dataset']}",
+                f"  {about['steps']} steps in {about['seconds']:.0f} s on {about['ground']}",
                 f"  {final}",
+                *([f"  gate: {story}"] if story else []),
                 f"  {product.path}",
                 "next: toolkit leaderboard",
             ]

@@ -13,6 +13,7 @@ from toolkit.catalogue import Catalogue
 from toolkit.errors import ConfigError, unknown
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.policy import Policy
+from toolkit.policies.shipped import digest, folders
 from toolkit.store import Product, Store
 
 
@@ -37,8 +38,9 @@ def named(name: str, store: Store) -> Named:
     """Return the policy of this name.
 
     Args:
-        name: A choice of ``conf/policy``; the id of a trained policy, or the name of an
-            algorithm for the newest policy it trained; either with ``~epsilon`` for an ε-mix.
+        name: A choice of ``conf/policy``; the name of a trained policy that is shipped; the id of
+            one that was trained here, or the name of an algorithm for the newest policy that it
+            trained; each with ``~epsilon`` for an ε-mix.
         store: Where trained policies lie.
 
     Raises:
@@ -62,10 +64,15 @@ def named(name: str, store: Store) -> Named:
     if name in heuristics:
         values = catalogue.read(f"policy/{name}")
         return Named(policy=instantiate(values), learned=False, key=values)
+    if name in (shipped := folders()):
+        from toolkit.policies.learned import load
+
+        folder = shipped[name]
+        return Named(policy=load(folder, name), learned=True, key=digest(folder))
     trained = store.list("policies")
     matching = [p for p in trained if p.id == name or p.manifest["about"].get("algo") == name]
     if not matching:
-        known = {*heuristics, *(p.id for p in trained)}
+        known = {*heuristics, *shipped, *(p.id for p in trained)}
         known |= {str(p.manifest["about"].get("algo")) for p in trained}
         raise unknown(
             "policy", name, known, hint="train one: toolkit train +algo=cql; list: toolkit list"

@@ -1,0 +1,74 @@
+"""The pipeline from a dataset to policies judged on unseen workloads."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluations.offline_to_online import OfflineToOnline, merged, ratio_of
+from toolkit import cli, tracking
+from toolkit.errors import ConfigError
+from toolkit.seeding import generator
+
+WORDS = [
+    "train", "+experiment=offline_to_online", "format=json", "workers=1",
+    "experiment.offline=[bc]", "experiment.seeds=[0,1]", "experiment.workloads=3",
+    "experiment.baselines=[srpt_heft,random]", "experiment.chosen_on=2",
+    "experiment.settings={bc: {n_steps: 20, report_every: 10}, ppo: {n_steps: 256, copies: 4,"
+    " rollout: 32, gate_workloads: 1, gate_every: 2, epochs: 1, report_every: 128,"
+    " warm_start: {critic_steps: 128}}}",
+]  # fmt: skip
+
+
+def test_the_whole_pipeline(capsys):
+    assert cli.main(WORDS) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["best"] == "srpt_heft"
+    rows = {r["policy"]: r for r in told["policies"]}
+    assert set(rows) == {"srpt_heft", "random", "bc", "bc → ppo"}
+    assert rows["srpt_heft"]["ratio"]["value"] == pytest.approx(1.0)
+    assert rows["random"]["ratio"]["value"] > 1.0
+    assert rows["bc"]["trainings"] == rows["bc → ppo"]["trainings"] == 2
+    assert {"start", "worst", "end", "regret"} <= set(told["stories"]["bc → ppo"][0])
+    board = tracking.board("offline-to-online")
+    assert set(board["policy"]) == set(rows)
+    assert board.set_index("policy")["learned"].to_dict() == {
+        "srpt_heft": False, "random": False, "bc": True, "bc → ppo": True,
+    }  # fmt: skip
+    assert cli.main(WORDS) == 0
+    assert json.loads(capsys.readouterr().out)["policies"] == told["policies"]
+
+
+def test_ratios_are_geometric_and_trainings_are_averaged():
+    best = pd.DataFrame({"seed": [1, 2], "training": 0, "latency_mean": [10.0, 20.0]})
+    cells = pd.DataFrame(
+        {
+            "seed": [1, 2, 1, 2],
+            "training": [0, 0, 1, 1],
+            "latency_mean": [5.0, 10.0, 20.0, 40.0],
+        }
+    )
+    found = ratio_of(cells, best, generator(0, "x"))
+    assert found.value == pytest.approx(1.0)
+    half = ratio_of(cells[cells["training"] == 0], best, generator(0, "x"))
+    assert half.value == pytest.approx(0.5)
+    np.testing.assert_allclose([half.low, half.high], 0.5)
+
+
+def test_settings_change_what_they_name_only():
+    assert merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 9}, "e": 4}) == {
+        "a": 1, "b": {"c": 9, "d": 3}, "e": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("offline", []), ("seeds", []), ("workloads", 1), ("first_seed", 500)]
+)
+def test_what_makes_no_sense_is_refused(setting, value):
+    usual = {
+        "name": "x", "dataset": "d", "offline": ["bc"], "online": "ppo", "seeds": [0],
+        "baselines": ["random"], "chosen_on": 1, "workloads": 2, "first_seed": 20_000,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=setting):
+        OfflineToOnline(**{**usual, setting: value})

@@ -1,0 +1,204 @@
+"""The command: from a dataset, in a scenario, in a replay, from another policy, after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import toolkit
+from tests.recordings import keep, record
+from toolkit import cli
+from toolkit.errors import ConfigError, NotFoundError
+from toolkit.store import Store
+
+SAMPLE = "dataset=placement/workflows-8-stream-mixed-v1-sample"
+TINY = [
+    "algo.n_steps=512", "algo.copies=4", "algo.rollout=32", "algo.hidden=16", "algo.gate_every=2",
+    "algo.gate_workloads=2", "algo.report_every=128", "algo.batch_size=64", "algo.epochs=1",
+]  # fmt: skip
+
+
+def train(capsys, *words):
+    code = cli.main(["train", "format=json", *words])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return json.loads(out)
+
+
+def refused(capsys, *words):
+    assert cli.main(["train", *words]) != 0
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("algo", ["bc", "cql", "dqn", "iql"])
+def test_from_a_dataset(capsys, algo):
+    told = train(capsys, f"+algo={algo}", SAMPLE, "algo.n_steps=30", "algo.report_every=10")
+    assert told["policy"].startswith(f"{algo}-")
+    assert told["steps"] == 30
+    assert told["dataset"] == SAMPLE.partition("=")[2]
+    again = train(capsys, f"+algo={algo}", SAMPLE, "algo.n_steps=30", "algo.report_every=10")
+    assert again == told
+
+
+def test_in_a_scenario_from_a_policy_and_its_record(capsys):
+    scenario = "scenario=workflows_tiny"
+    first = train(capsys, "+algo=ppo", scenario, *TINY)
+    assert first["ground"] == "scenario workflows_tiny"
+    assert set(first["story"]) >= {"start", "worst", "end", "best", "regret"}
+    warm = train(
+        capsys, "+algo=ppo", scenario, *TINY, "init=ppo", "algo.warm_start.critic_steps=128"
+    )
+    assert warm["init"] == first["policy"]
+    assert warm["policy"] != first["policy"]
+    assert f"init={first['policy']}" in warm["command"]
+    assert Store().get("policies", warm["policy"]).manifest["inputs"] == {"init": first["policy"]}
+    from mlflow import MlflowClient
+
+    from toolkit.tracking import uri
+
+    client = MlflowClient(tracking_uri=uri())
+    experiment = client.get_experiment_by_name("training")
+    runs = client.search_runs([experiment.experiment_id])
+    names = {r.info.run_name for r in runs}
+    assert names == {first["policy"], warm["policy"]}
+    curve = client.get_metric_history(runs[0].info.run_id, "gate")
+    assert [m.step for m in curve] == [128, 256, 384, 512]
+
+
+def test_in_the_environment_of_a_dataset_with_a_curriculum(capsys):
+    told = train(
+        capsys, "+algo=ppo", SAMPLE, *TINY,
+        "curriculum=[{until: 0.5, overrides: ['scenario.jobs=2']}]",
+    )  # fmt: skip
+    assert told["dataset"] == SAMPLE.partition("=")[2]
+
+
+def test_in_a_calibrated_replay(capsys):
+    keep(record(), "mine")
+    told = train(capsys, "+algo=ppo", "trace=mine", *TINY, "randomise=0.2")
+    assert told["calibration"].startswith("mine")
+    plain = train(capsys, "+algo=ppo", "trace=mine", *TINY, "randomise=0")
+    assert plain["policy"] != told["policy"]
+
+
+def test_online_q_learning(capsys):
+    told = train(
+        capsys, "+algo=dqn_online", "scenario=workflows_tiny", "algo.n_steps=20",
+        "algo.play.before=64", "algo.play.copies=4", "algo.report_every=10",
+    )  # fmt: skip
+    assert told["policy"].startswith("dqn_online-")
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(capsys, own_store):
+    words = ["+algo=iql", SAMPLE, "algo.n_steps=1500", "checkpoint_seconds=0.2"]
+    command = [sys.executable, "-m", "toolkit", "train", *words]
+    process = subprocess.Popen(command, env=os.environ | {"TOOLKIT_DATASETS": str(own_store)})
+    deadline = time.monotonic() + 120
+    while not list(own_store.glob("policies/.*partial/checkpoint.safetensors")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    resumed = train(capsys, *words)
+    cut = (own_store / "policies" / resumed["policy"] / "policy.safetensors").read_bytes()
+    whole = train(capsys, *words, "force=true")
+    assert (own_store / "policies" / whole["policy"] / "policy.safetensors").read_bytes() == cut
+    assert whole["final"] == pytest.approx(resumed["final"])
+    assert not list(own_store.glob("policies/*/checkpoint*"))
+
+
+def test_what_cannot_be_is_said(capsys):
+    assert "plays no scenario" in refused(capsys, "+algo=cql", "scenario=workflows_tiny")
+    assert "no policy that was learnt" in refused(
+        capsys, "+algo=ppo", "scenario=workflows_tiny", "init=fifo"
+    )
+    assert "changes no scenario" in refused(
+        capsys,
+        "+algo=ppo",
+        "scenario=workflows_tiny",
+        "curriculum=[{until: 0.5, overrides: ['x=1']}]",
+    )
+
+
+def test_in_one_line_of_python():
+    data = toolkit.load_dataset(SAMPLE.partition("=")[2])
+    policy = toolkit.train("cql", data, n_steps=20, report_every=10)
+    found = toolkit.evaluate([policy, "random"], "workflows_tiny", seeds=range(30_000, 30_004))
+    assert list(found) == ["cql", "random"]
+    assert found["cql"].seeds == 4
+    with pytest.raises(NotFoundError, match="did you mean 'cql'"):
+        toolkit.train("cqll", data)
+    with pytest.raises(NotFoundError, match="did you mean 'n_steps'"):
+        toolkit.train("cql", data, n_step=3)
+    with pytest.raises(ConfigError, match="plays a scenario"):
+        toolkit.train("ppo", data)
+
+
+def test_several_seeds_are_nested_runs_and_the_same_as_alone(capsys):
+    words = ["+algo=bc", SAMPLE, "algo.n_steps=20", "algo.report_every=10"]
+    told = train(capsys, *words, "seeds=[0,1]", "workers=2")["policies"]
+    assert [p["seed"] for p in told] == [0, 1]
+    store = Store()
+    first = (store.get("policies", told[0]["policy"]).path / "policy.safetensors").read_bytes()
+    alone = train(capsys, *words, "seed=0", "force=true")
+    again = (store.get("policies", alone["policy"]).path / "policy.safetensors").read_bytes()
+    assert first == again
+    from mlflow import MlflowClient
+
+    from toolkit.tracking import uri
+
+    client = MlflowClient(tracking_uri=uri())
+    experiment = client.get_experiment_by_name("training")
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    parent = runs["bc, 2 trainings"].info.run_id
+    nested = runs[told[1]["policy"]]
+    assert nested.data.tags["mlflow.parentRunId"] == parent
+    assert nested.data.params["seed"] == "1"
+    assert nested.data.tags["dataset_digest"]
+
+
+def test_words_that_would_not_be_heeded_are_refused(capsys):
+    assert "cql heeds no init" in refused(capsys, "+algo=cql", SAMPLE, "init=x")
+    stage = "curriculum=[{until: 0.5, overrides: ['scenario.jobs=2']}]"
+    told = refused(capsys, "+algo=dqn_online", "scenario=workflows_tiny", stage)
+    assert "dqn_online heeds no curriculum" in told
+    assert "seeds is a list" in refused(capsys, "+algo=cql", SAMPLE, "seeds=3")
+
+
+def test_a_policy_that_knows_other_features_is_refused(capsys):
+    allocation = "dataset=allocation/genomics-open-mixed-v1-sample"
+    train(capsys, "+algo=bc", allocation, "algo.n_steps=5")
+    told = refused(capsys, "+algo=ppo", "scenario=workflows_tiny", *TINY, "init=bc")
+    assert "only there" in told
+
+
+def test_the_command_of_a_policy_makes_it_again(capsys):
+    told = train(
+        capsys, "+algo=ppo", "scenario=workflows_tiny", "scenario.jobs=2", *TINY,
+        "curriculum=[{until: 0.5, overrides: ['scenario.jobs=1']}]",
+    )  # fmt: skip
+    import shlex
+
+    words = shlex.split(told["command"])[2:]
+    assert train(capsys, *words)["policy"] == told["policy"]
+
+
+@pytest.mark.engine
+def test_on_a_cluster_it_is_the_same_as_in_processes(capsys, own_store):
+    pytest.importorskip("ray")
+    words = ["+algo=bc", SAMPLE, "algo.n_steps=20", "algo.report_every=10", "seeds=[0,1]"]
+    there = train(capsys, *words, "executor=ray", "workers=2")["policies"]
+    kept = {
+        p["policy"]: (own_store / "policies" / p["policy"] / "policy.safetensors").read_bytes()
+        for p in there
+    }
+    here = train(capsys, *words, "workers=1", "force=true")["policies"]
+    assert [p["policy"] for p in here] == [p["policy"] for p in there]
+    for name, bytes_ in kept.items():
+        assert (own_store / "policies" / name / "policy.safetensors").read_bytes() == bytes_

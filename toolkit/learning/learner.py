@@ -1,0 +1,198 @@
+"""Learner: what every algorithm is given, and how a training is stepped, stopped and carried on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from toolkit.data.padding import Transitions
+from toolkit.errors import ConfigError, require
+from toolkit.learning.checkpoint import State, load, save
+from toolkit.learning.networks import Ensemble
+from toolkit.scenarios.scenario import Scenario
+
+OnMetric = Callable[[int, Mapping[str, float]], None]
+"""Told the number of steps taken and the means of what was measured since it was told last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a curriculum plays first.
+
+    Args:
+        until: Share of the training at which it ends.
+        scenario: What is played.
+    """
+
+    until: float
+    scenario: Scenario
+
+    def __post_init__(self) -> None:
+        require(0 < self.until < 1, f"a stage ends at a share in (0, 1), got {self.until}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What an algorithm learns from.
+
+    Args:
+        discount_seconds: τ of the discount exp(−elapsed/τ).
+        seed: Fixes initialisation, sampling and the workloads that are played.
+        data: What offline algorithms learn from.
+        scenario: Where online algorithms play.
+        stages: Scenarios that are played before, in order.
+        init: The policy that a training goes on from.
+        values: Whether the scores of ``init`` are action values rather than logits.
+        device: Of torch.
+    """
+
+    discount_seconds: float
+    seed: int
+    data: Transitions | None = None
+    scenario: Scenario | None = None
+    stages: Sequence[Stage] = ()
+    init: Ensemble | None = None
+    values: bool = False
+    device: str = "cpu"
+
+    def transitions(self, name: str) -> Transitions:
+        """Return the dataset.
+
+        Raises:
+            ConfigError: When there is none.
+        """
+        if self.data is None:
+            raise ConfigError(f"{name} learns from a dataset", hint="name one: dataset=<id>")
+        return self.data
+
+    def played(self, name: str) -> Scenario:
+        """Return the scenario.
+
+        Raises:
+            ConfigError: When there is none.
+        """
+        if self.scenario is None:
+            raise ConfigError(f"{name} plays a scenario", hint="name one: scenario=<name>")
+        return self.scenario
+
+
+class Learner(Protocol):
+    """A training that can be stopped after any step and carried on as if it had not been."""
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+
+    def step(self, most: int) -> tuple[int, Mapping[str, float]]:
+        """Learn from one batch.
+
+        Args:
+            most: Steps that may still be taken.
+
+        Returns:
+            How many were taken, and what was measured.
+        """
+
+    def network(self) -> Ensemble:
+        """Return what was learnt, on the CPU."""
+
+    def story(self) -> Mapping[str, float]:
+        """Return what is to be told of the training as a whole."""
+
+    def state(self) -> State:
+        """Return all that decides how the training goes on."""
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+
+
+class Algorithm(Protocol):
+    """What a YAML of ``conf/algo`` makes."""
+
+    n_steps: int
+    report_every: int
+
+    @property
+    def name(self) -> str:
+        """Name of the algorithm, and of its policies."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether it learns from a dataset; else it plays."""
+
+    @property
+    def values(self) -> bool:
+        """Whether the scores of its networks are action values; else they are logits."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it can go on from a policy, and through a curriculum."""
+
+    def start(self, given: Given) -> Learner:
+        """Return a training before its first step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training gave.
+
+    Args:
+        network: What was learnt.
+        curve: Pairs of steps taken and means of what was measured since the pair before.
+        story: What is to be told of the training as a whole.
+    """
+
+    network: Ensemble
+    curve: Sequence[tuple[int, Mapping[str, float]]]
+    story: Mapping[str, float]
+
+
+def run(
+    algorithm: Algorithm,
+    given: Given,
+    on_metric: OnMetric = lambda *_: None,
+    checkpoint: Path | None = None,
+    due: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train to the end, from a checkpoint where there is one.
+
+    Args:
+        algorithm: What is trained.
+        given: What it learns from.
+        on_metric: Told every ``report_every`` steps.
+        checkpoint: File that the training goes on from, and is written to.
+        due: Asked after each batch whether it is time to write it; when it is written decides
+            nothing about what is learnt.
+
+    Returns:
+        What was learnt, after exactly ``n_steps``.
+    """
+    learner = algorithm.start(given)
+    sums: dict[str, list[float]] = {}
+    curve: list[tuple[int, Mapping[str, float]]] = []
+    if checkpoint is not None and checkpoint.is_file():
+        state = load(checkpoint)
+        learner.restore(state)
+        sums = {k: list(v) for k, v in state.numbers["run.sums"].items()}
+        curve = [(int(step), values) for step, values in state.numbers["run.curve"]]
+        if curve:
+            on_metric(*curve[-1])
+    while learner.done < algorithm.n_steps:
+        before = learner.done
+        taken, measured = learner.step(algorithm.n_steps - before)
+        for key, value in measured.items():
+            # Not every batch measures everything.
+            total, steps = sums.get(key, [0.0, 0])
+            sums[key] = [total + value * taken, steps + taken]
+        whole = learner.done // algorithm.report_every > before // algorithm.report_every
+        if whole or learner.done >= algorithm.n_steps:
+            curve.append((learner.done, {k: total / n for k, (total, n) in sums.items()}))
+            on_metric(*curve[-1])
+            sums = {}
+        if checkpoint is not None and due():
+            state = learner.state()
+            told: dict[str, Any] = {"run.sums": sums, "run.curve": curve}
+            save(checkpoint, State(tensors=state.tensors, numbers={**state.numbers, **told}))
+    return Trained(network=learner.network(), curve=curve, story=learner.story())

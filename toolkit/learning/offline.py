@@ -1,0 +1,204 @@
+"""Offline: what the algorithms share that learn from a dataset."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from toolkit.data.buffer import FlatBuffer
+from toolkit.data.padding import Transitions
+from toolkit.errors import require
+from toolkit.learning.checkpoint import State, packed, state_of, unpack
+from toolkit.learning.learner import Given, Learner
+from toolkit.learning.masked import ScorerAlgo, ScorerConfig
+from toolkit.learning.networks import CandidateScorer, Ensemble
+from toolkit.seeding import generator
+
+_ROWS = 65_536
+"""How many rows tell means and standard deviations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offline(ABC):
+    """Hyper-parameters that the offline algorithms share.
+
+    Args:
+        n_steps: Gradient steps; exactly so many are taken.
+        batch_size: Transitions per step.
+        learning_rate: Of Adam.
+        multi_step: Steps whose rewards count before the value of what follows does.
+        hidden: Width of the network.
+        attention: Whether candidates look at one another.
+        report_every: Steps between two points of the learning curve.
+    """
+
+    n_steps: int
+    batch_size: int
+    learning_rate: float
+    multi_step: int
+    hidden: int
+    attention: bool
+    report_every: int
+
+    title: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "batch_size", "multi_step", "hidden", "report_every"):
+            value = getattr(self, name)
+            require(value >= 1, f"algo.{name} must be at least 1, got {value}")
+        require(self.learning_rate > 0, "algo.learning_rate must be positive")
+
+    @property
+    def name(self) -> str:
+        """Name of the algorithm."""
+        return self.title
+
+    @property
+    def offline(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def values(self) -> bool:
+        """False: scores are logits."""
+        return False
+
+    @property
+    def goes_on(self) -> bool:
+        """False: it begins anew."""
+        return False
+
+    @abstractmethod
+    def config(self, shape: Mapping[str, Any]) -> ScorerConfig:
+        """Return the algorithm as d3rlpy configures it.
+
+        Args:
+            shape: What every configuration is told, see :class:`ScorerConfig`.
+        """
+
+    def algo(self, sizes: tuple[int, int, int], device: str = "cpu") -> ScorerAlgo:
+        """Return the algorithm in d3rlpy's own form.
+
+        Args:
+            sizes: G, K and F of the observations.
+            device: Of torch.
+        """
+        G, _, F = sizes
+        told = {
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "globals": G,
+            "candidates": F,
+            "hidden": self.hidden,
+            "attention": self.attention,
+        }
+        algo: ScorerAlgo = self.config(told).create(device=device)
+        return algo
+
+    def start(self, given: Given) -> Learner:
+        """Return a training before its first step."""
+        data = given.transitions(self.name)
+        torch.manual_seed(given.seed)
+        return OfflineLearner(
+            self.algo(data.sizes, given.device), data, given, self.batch_size, self.multi_step
+        )
+
+
+class OfflineLearner:
+    """A training on a dataset.
+
+    Args:
+        algo: The algorithm, in d3rlpy's form.
+        data: The dataset.
+        given: Discount and seed.
+        batch_size: Transitions per step.
+        multi_step: Steps whose rewards count before the value of what follows does.
+    """
+
+    def __init__(
+        self,
+        algo: ScorerAlgo,
+        data: Transitions,
+        given: Given,
+        batch_size: int,
+        multi_step: int,
+    ) -> None:
+        self._buffer = FlatBuffer(
+            data,
+            discount_seconds=given.discount_seconds,
+            seed=given.seed,
+            reward_scale=return_scale(data, given.discount_seconds),
+            multi_step=multi_step,
+        )
+        self._algo, self._batch_size = algo, batch_size
+        algo.create_impl((data.observations.shape[1],), data.sizes[1])
+        normalise(algo.networks().values(), seen(data, given.seed))
+
+    @property
+    def done(self) -> int:
+        """Gradient steps taken."""
+        return int(self._algo.grad_step)
+
+    def step(self, most: int) -> tuple[int, Mapping[str, float]]:
+        """Take one gradient step."""
+        batch = self._buffer.sample_transition_batch(self._batch_size)
+        return 1, self._algo.update(batch)
+
+    def network(self) -> Ensemble:
+        """Return the networks that decide."""
+        return self._algo.network()
+
+    def story(self) -> Mapping[str, float]:
+        """Return nothing: the curve tells all."""
+        return {}
+
+    def state(self) -> State:
+        """Return weights, moments, counters and generators."""
+        return State(
+            tensors={
+                **packed(self._algo.networks(), self._algo.optimisers()),
+                "torch": torch.get_rng_state(),
+            },
+            numbers={"done": self.done, "buffer": state_of(self._buffer.rng)},
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        unpack(state.tensors, self._algo.networks(), self._algo.optimisers())
+        torch.set_rng_state(state.tensors["torch"])
+        self._buffer.rng.bit_generator.state = state.numbers["buffer"]
+        self._algo.set_grad_step(int(state.numbers["done"]))
+
+
+def seen(data: Transitions, seed: int) -> Tensor:
+    """Return observations of a dataset from which to standardise, shape [B, W]."""
+    rows = data.rows
+    if len(rows) > _ROWS:
+        rows = np.sort(generator(seed, "normaliser").choice(rows, _ROWS, replace=False))
+    return torch.from_numpy(np.take(data.observations, rows, axis=0))
+
+
+def normalise(lists: Iterable[nn.Module], x: Tensor) -> None:
+    """Let all scorers of lists of modules standardise by the same observations."""
+    scorers = [s for m in lists for s in m.modules() if isinstance(s, CandidateScorer)]
+    scorers[0].normalise(x.to(scorers[0].globals_mean.device))
+    for scorer in scorers[1:]:
+        scorer.normalise_like(scorers[0])
+
+
+def return_scale(data: Transitions, discount_seconds: float) -> float:
+    """Return the spread of discounted returns, so that Q values are of order one."""
+    discount = np.exp(-data.elapsed / discount_seconds)
+    returns = np.zeros(len(data) + 1)
+    following = data.following
+    for i in range(len(data) - 1, -1, -1):
+        returns[i] = data.reward[i] + discount[i] * returns[following[i]]
+    spread = float(returns[data.rows].std())
+    # Returns that are all the same need no scale, and would be blown up by their rounding.
+    return spread if spread > 1e-6 else 1.0

@@ -1,0 +1,365 @@
+"""PPO in a scenario, from scratch or from an offline policy, on sb3-contrib's MaskablePPO.
+
+Schulman et al., Proximal Policy Optimization Algorithms, arXiv 1707.06347. Discounts follow the
+clock; actor and critic are networks of their own, so that a critic can be fitted to an offline
+policy before that policy changes at all (:mod:`toolkit.learning.warm_start`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from toolkit.envs.flat import FlatVecEnv
+from toolkit.errors import require
+from toolkit.features.observe import sizes_of
+from toolkit.learning.actor_critic import ReplayPPO
+from toolkit.learning.checkpoint import State, packed, state_of, unpack
+from toolkit.learning.learner import Given
+from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
+from toolkit.learning.offline import normalise
+from toolkit.learning.play import GATE, looked_at, play
+from toolkit.learning.rollouts import spread_of_returns
+from toolkit.learning.warm_start import WarmStart, temperature_of
+from toolkit.seeding import generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO:
+    """Hyper-parameters of PPO.
+
+    Args:
+        n_steps: Decisions; exactly so many are taken.
+        copies: Episodes that are played side by side.
+        rollout: Decisions of each copy between two updates.
+        batch_size: Decisions per gradient step.
+        epochs: How often each decision is learnt from.
+        learning_rate: Of the actor, falling to a tenth in the end.
+        critic_rate: Learning rate of the critic.
+        clip: Of the ratio of probabilities.
+        gae_lambda: λ of the advantages.
+        entropy: Weight of the entropy.
+        target_kl: Divergence from the policy that played at which an update ends early.
+        hidden: Width of the networks.
+        attention: Whether candidates look at one another.
+        gate_every: Updates between two looks of the gate.
+        gate_workloads: Training workloads on which it judges, always the same.
+        report_every: Decisions between two points of the learning curve.
+        warm_start: How an offline policy is gone on from.
+    """
+
+    n_steps: int
+    copies: int
+    rollout: int
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    critic_rate: float
+    clip: float
+    gae_lambda: float
+    entropy: float
+    target_kl: float
+    hidden: int
+    attention: bool
+    gate_every: int
+    gate_workloads: int
+    report_every: int
+    warm_start: WarmStart = field(default_factory=WarmStart)
+
+    title: ClassVar[str] = "ppo"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "n_steps",
+            "copies",
+            "rollout",
+            "batch_size",
+            "epochs",
+            "hidden",
+            "gate_every",
+            "gate_workloads",
+            "report_every",
+        ):
+            value = getattr(self, name)
+            require(value >= 1, f"algo.{name} must be at least 1, got {value}")
+        for name in ("learning_rate", "critic_rate", "clip", "target_kl"):
+            require(getattr(self, name) > 0, f"algo.{name} must be positive")
+        require(0 <= self.gae_lambda <= 1, "algo.gae_lambda must be in [0, 1]")
+        require(self.entropy >= 0, "algo.entropy must not be negative")
+
+    @property
+    def name(self) -> str:
+        """``ppo``."""
+        return self.title
+
+    @property
+    def offline(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def values(self) -> bool:
+        """False: scores are logits."""
+        return False
+
+    @property
+    def goes_on(self) -> bool:
+        """True: from ``init``, through ``stages``."""
+        return True
+
+    def start(self, given: Given) -> PPOLearner:
+        """Return a training before its first step."""
+        return PPOLearner(self, given)
+
+
+class PPOLearner:
+    """A training by PPO.
+
+    Args:
+        settings: Hyper-parameters.
+        given: Scenario, discount, seed, and the policy that it goes on from.
+    """
+
+    def __init__(self, settings: PPO, given: Given) -> None:
+        scenario = given.played(settings.name)
+        copies = settings.copies
+        require(
+            settings.n_steps % copies == 0,
+            f"algo.n_steps must be a multiple of algo.copies, {copies}, got {settings.n_steps}",
+        )
+        torch.manual_seed(given.seed)
+        self._settings, self._given, self._scenario = settings, given, scenario
+        wanted = sizes_of(scenario.plan(0))
+        for stage in given.stages:
+            require(
+                sizes_of(stage.scenario.plan(0)) == wanted,
+                "a stage of the curriculum shows decisions of other sizes than the scenario",
+                hint="change jobs and tasks, not nodes and slots",
+            )
+        self._first = int(generator(given.seed, "copies").integers(2**30))
+        self._stage = 0
+        self._env = FlatVecEnv(self._playing(), copies, self._first)
+        self._gate = range(GATE, GATE + settings.gate_workloads)
+        actor, critic = self._networks()
+        self._model = ReplayPPO(
+            settings,
+            self._env,
+            actor.to(given.device),
+            critic.to(given.device),
+            discount_seconds=given.discount_seconds,
+            seed=given.seed,
+            device=given.device,
+        )
+        self._warming = given.init is not None and settings.warm_start.critic_steps > 0
+        if given.init is not None:
+            self._model.reference = copy.deepcopy(actor).requires_grad_(False).eval()
+        self._settle(self._env.reset(), np.ones(copies, dtype=np.bool_))
+        self._done, self._updates, self._warmed, self._trust = 0, 0, 0, 1.0
+        self._looks: list[float] = []
+        self._best = -np.inf
+        self._best_actor: dict[str, Tensor] = {}
+        self._look()
+
+    def _networks(self) -> tuple[Ensemble, CandidateScorer]:
+        s, given = self._settings, self._given
+        if given.init is None:
+            G, _, F = self._env.sizes
+            shape = Shape(globals=G, candidates=F, hidden=s.hidden, attention=s.attention)
+            actor = Ensemble([CandidateScorer(shape)])
+            with torch.no_grad():
+                # Nearly uniform at first, so that what is drawn tells of all slots.
+                for member in actor.members:
+                    member.score.weight.mul_(0.01)
+            critic = CandidateScorer(shape)
+            steps = max(1, 16_384 // s.copies)
+            seen = looked_at(self._scenario, copies=s.copies, steps=steps, seed=given.seed)
+            normalise([actor, critic], seen)
+            return actor, critic
+        actor = copy.deepcopy(given.init)
+        if given.values:
+            actor.temperature = temperature_of(
+                actor.to(given.device),
+                self._scenario,
+                self._gate,
+                s.warm_start.temperatures,
+                tolerated=0.02,
+                device=given.device,
+            )
+        critic = CandidateScorer(actor.shape)
+        critic.normalise_like(actor.members[0])
+        return actor, critic
+
+    @property
+    def done(self) -> int:
+        """Decisions taken."""
+        return self._done
+
+    def step(self, most: int) -> tuple[int, Mapping[str, float]]:
+        """Play a rollout and learn from it."""
+        s, model = self._settings, self._model
+        self._next_stage()
+        steps = min(s.rollout, most // s.copies)
+        model.rollout_buffer.buffer_size = steps
+        self._schedule()
+        model.collect_rollouts(self._env, None, model.rollout_buffer, steps)
+        if not model.scaled:
+            self._scale()
+        taken = steps * s.copies
+        measured = model.learn_from(model.rollout_buffer, actor=not self._warming)
+        self._done += taken
+        self._updates += 1
+        if self._warming:
+            self._warmed += taken
+            enough = measured["explained"] >= s.warm_start.explained
+            self._warming = not enough and self._warmed < s.warm_start.critic_steps
+        elif self._updates % s.gate_every == 0 or self._done >= s.n_steps:
+            self._look()
+        if model.returns:
+            measured["return"] = float(np.mean(model.returns))
+        measured["gate"] = self._looks[-1]
+        return taken, measured
+
+    def network(self) -> Ensemble:
+        """Return the policy that the gate found best."""
+        actor = copy.deepcopy(self._model.policy.actor).cpu()
+        actor.load_state_dict(self._best_actor)
+        return actor.eval()
+
+    def story(self) -> Mapping[str, float]:
+        """Return where the gate saw the training start, fall to, and end, and its regret.
+
+        The regret is the mean by which the looks lay below the best, relative to its size.
+        """
+        looks = np.array(self._looks)
+        return {
+            "start": float(looks[0]),
+            "worst": float(looks.min()),
+            "end": float(looks[-1]),
+            "best": self._best,
+            "regret": float((self._best - looks).mean() / max(abs(self._best), 1e-12)),
+            "critic_warmed": float(self._warmed),
+        }
+
+    def state(self) -> State:
+        """Return all that decides how the training goes on."""
+        model = self._model
+        best = {f"best.{k}": v for k, v in self._best_actor.items()}
+        return State(
+            tensors={
+                **packed(self._modules(), self._optimisers()),
+                **best,
+                "torch": torch.get_rng_state(),
+            },
+            numbers={
+                "done": self._done,
+                "updates": self._updates,
+                "warmed": self._warmed,
+                "warming": self._warming,
+                "trust": self._trust,
+                "scaled": model.scaled,
+                "scale": model.scale,
+                "looks": self._looks,
+                "best": self._best,
+                "stage": self._stage,
+                "minibatches": state_of(model.rng),
+                "copies": self._env.state(),
+                "fresh": np.asarray(model._last_episode_starts).tolist(),
+            },
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        told, model = state.numbers, self._model
+        unpack(state.tensors, self._modules(), self._optimisers())
+        self._best_actor = {
+            k.removeprefix("best."): v for k, v in state.tensors.items() if k.startswith("best.")
+        }
+        self._done, self._updates = int(told["done"]), int(told["updates"])
+        self._warmed, self._warming = int(told["warmed"]), bool(told["warming"])
+        self._trust, model.scaled = float(told["trust"]), bool(told["scaled"])
+        self._looks, self._best = list(told["looks"]), float(told["best"])
+        model.scale = float(told["scale"])
+        model.rng.bit_generator.state = told["minibatches"]
+        self._enter(int(told["stage"]))
+        seen = self._env.restore(told["copies"])
+        self._settle(seen, np.array(told["fresh"], dtype=np.bool_))
+        torch.set_rng_state(state.tensors["torch"])
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"actor": self._model.policy.actor, "critic": self._model.policy.critic}
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        policy = self._model.policy
+        return {"actor_adam": policy.optimizer, "critic_adam": policy.critic_optimizer}
+
+    def _settle(self, seen: Any, fresh: Any) -> None:
+        self._model._last_obs, self._model._last_episode_starts = seen, fresh
+
+    def _playing(self) -> Any:
+        stages = self._given.stages
+        return stages[self._stage].scenario if self._stage < len(stages) else self._scenario
+
+    def _next_stage(self) -> None:
+        """Go on to the scenario of the curriculum that is due."""
+        stages = self._given.stages
+        due = sum(self._done >= stage.until * self._settings.n_steps for stage in stages)
+        if due != self._stage:
+            self._enter(due)
+            self._settle(self._env.reset(), np.ones(self._settings.copies, dtype=np.bool_))
+
+    def _enter(self, stage: int) -> None:
+        if stage != self._stage:
+            self._stage = stage
+            first = self._first + stage * self._settings.copies
+            self._env = FlatVecEnv(self._playing(), self._settings.copies, first)
+            self._model.env = self._env
+
+    def _schedule(self) -> None:
+        s, model = self._settings, self._model
+        share = self._done / s.n_steps
+        rate = s.learning_rate * (1 - 0.9 * share) * self._trust
+        if self._given.init is not None:
+            ramp = s.warm_start.ramp
+            learnt = self._done - self._warmed
+            rate *= min(1.0, (learnt + s.copies) / ramp) if ramp > 0 else 1.0
+            model.anchor = s.warm_start.anchor * max(0.0, 1 - share / s.warm_start.anchored)
+        model.actor_rate = rate
+
+    def _scale(self) -> None:
+        """Measure rewards by the spread of what follows in the first rollout."""
+        model = self._model
+        rollout = model.rollout_buffer
+        last: Any = model._last_episode_starts
+        starts = np.vstack([rollout.episode_starts[1:], last[None]])
+        goes_on = 1.0 - starts.astype(np.float32)
+        model.scale = spread_of_returns(rollout.rewards, rollout.discounts, goes_on)
+        rollout.rewards /= model.scale
+        with torch.no_grad():
+            shown = torch.from_numpy(np.asarray(model._last_obs)).to(model.device)
+            values = model.policy.predict_values(shown)
+        rollout.compute_returns_and_advantage(values, model._last_episode_starts)
+        model.scaled = True
+
+    def _look(self) -> None:
+        """Play the workloads of the gate; keep the best policy, and go back to it after a fall."""
+        s, policy = self._settings, self._model.policy
+        device = self._given.device
+        returns = play(policy.actor, self._scenario, self._gate, sampled=False, device=device)
+        score = float(returns.mean())
+        self._looks.append(score)
+        if score > self._best:
+            self._best = score
+            kept = policy.actor.state_dict()
+            self._best_actor = {k: v.detach().cpu().clone() for k, v in kept.items()}
+            return
+        warm = s.warm_start
+        if self._given.init is not None and score < self._best - warm.tolerated * abs(self._best):
+            policy.actor.load_state_dict(self._best_actor)
+            policy.optimizer.state.clear()
+            self._trust /= 2

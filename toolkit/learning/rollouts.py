@@ -1,0 +1,126 @@
+"""Rollouts: what MaskablePPO collected, with discounts that follow the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+from torch import Tensor
+
+from toolkit.workload import Vector
+
+_LEAST = 1e-6
+
+
+class Minibatch(NamedTuple):
+    """Decisions of a rollout.
+
+    Args:
+        observations: Shape [B, W].
+        actions: Shape [B].
+        log_probs: Of the actions when they were taken, shape [B].
+        advantages: Over the whole rollout of mean 0 and spread 1, shape [B].
+        returns: What the critic learns, shape [B].
+    """
+
+    observations: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class IrregularRollout(MaskableRolloutBuffer):
+    """Generalised advantages with the discount exp(−elapsed/τ) of each step.
+
+    Schulman et al., High-Dimensional Continuous Control Using Generalized Advantage Estimation,
+    ICLR 2016, eq. 16, where γ is not the same for every step.
+
+    Attributes:
+        discounts: Of each step, shape [T, N].
+    """
+
+    def reset(self) -> None:
+        """Forget what was collected."""
+        self.discounts: Vector = np.ones((self.buffer_size, self.n_envs), dtype=np.float32)
+        super().reset()
+
+    def put(self, discount: Vector, *args: Any, **kwargs: Any) -> None:
+        """Add a step of every copy.
+
+        Args:
+            discount: exp(−elapsed/τ), shape [N].
+            args: As for ``add``.
+            kwargs: As for ``add``.
+        """
+        self.discounts[self.pos] = discount
+        self.add(*args, **kwargs)
+
+    def compute_returns_and_advantage(self, last_values: Tensor, dones: Any) -> None:
+        """Fill ``advantages`` and ``returns``.
+
+        Args:
+            last_values: Of the states after the last step, shape [N, 1].
+            dones: Whether an episode ended with the last step, shape [N].
+        """
+        following = last_values.detach().cpu().numpy().flatten()
+        goes_on = 1.0 - np.asarray(dones, dtype=np.float32)
+        advantage = np.zeros(self.n_envs, dtype=np.float32)
+        for t in reversed(range(self.buffer_size)):
+            discount = self.discounts[t] * goes_on
+            delta = self.rewards[t] + discount * following - self.values[t]
+            advantage = delta + discount * self.gae_lambda * advantage
+            self.advantages[t] = advantage
+            following, goes_on = self.values[t], 1.0 - self.episode_starts[t]
+        self.returns = self.advantages + self.values
+
+    def minibatches(
+        self, batch_size: int, epochs: int, rng: np.random.Generator
+    ) -> Iterator[Minibatch]:
+        """Yield the decisions in which there was a choice, ``epochs`` times in an order drawn anew.
+
+        Args:
+            batch_size: Decisions in each; the last of an epoch may have fewer.
+            epochs: How often each is seen.
+            rng: What draws the orders.
+        """
+        masks = self.action_masks.reshape(-1, self.mask_dims)
+        free = np.flatnonzero(masks.sum(axis=1) > 1)
+        count = len(masks)
+        advantages = self.advantages.reshape(count)
+        spread = advantages[free].std() if len(free) else 1.0
+        middle = advantages[free].mean() if len(free) else 0.0
+        whole = {
+            "observations": self.observations.reshape(count, -1),
+            "actions": self.actions.reshape(count).astype(np.int64),
+            "log_probs": self.log_probs.reshape(count),
+            "advantages": (advantages - middle) / (spread + 1e-8),
+            "returns": self.returns.reshape(count),
+        }
+        for _ in range(epochs):
+            order = free[rng.permutation(len(free))]
+            for begin in range(0, len(order), batch_size):
+                rows = order[begin : begin + batch_size]
+                yield Minibatch(
+                    **{k: torch.from_numpy(v[rows]).to(self.device) for k, v in whole.items()}
+                )
+
+
+def spread_of_returns(rewards: Vector, discounts: Vector, goes_on: Vector) -> float:
+    """Return the standard deviation of discounted sums of rewards, 1 where they are all the same.
+
+    Args:
+        rewards: Shape [T, N].
+        discounts: Of each step, shape [T, N].
+        goes_on: 1 where the episode goes on after the step, else 0; shape [T, N].
+    """
+    sums = np.zeros_like(rewards)
+    following = np.zeros(rewards.shape[1], dtype=rewards.dtype)
+    for t in reversed(range(len(rewards))):
+        following = rewards[t] + discounts[t] * goes_on[t] * following
+        sums[t] = following
+    spread = float(sums.std())
+    return spread if spread > _LEAST else 1.0
