@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,3 +199,9 @@ def run(
             told: dict[str, Any] = {"run.sums": sums, "run.curve": curve}
             save(checkpoint, State(tensors=state.tensors, numbers={**state.numbers, **told}))
     return Trained(network=learner.network(), curve=curve, story=learner.story())
+
+
+def silence_gym() -> None:
+    """Import gym, which d3rlpy needs beside gymnasium, without its appeal on every start."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        importlib.import_module("gym")

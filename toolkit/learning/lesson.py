@@ -11,7 +11,7 @@ from toolkit.catalogue import Catalogue
 from toolkit.data.audit import check_files
 from toolkit.data.dataset import Dataset
 from toolkit.errors import ConfigError, unknown
-from toolkit.learning.learner import Algorithm, Given, run
+from toolkit.learning.learner import Algorithm, Given, run, silence_gym
 from toolkit.policies.learned import Learned
 from toolkit.progress import progress
 
@@ -37,6 +37,7 @@ def train(algo: str, dataset: Dataset, *, seed: int = 0, **settings: Any) -> Lea
     for name in settings:
         if name not in values:
             raise unknown(f"setting of {algo}", name, [k for k in values if k != "_target_"])
+    silence_gym()
     algorithm: Algorithm = instantiate({**values, **settings}, _convert_="all")
     if not algorithm.offline:
         raise ConfigError(

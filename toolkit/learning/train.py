@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +15,7 @@ from toolkit.catalogue import Catalogue
 from toolkit.errors import require
 from toolkit.fanout import crew
 from toolkit.learning.ground import ground_of, init_of, scenario_words
-from toolkit.learning.learner import Algorithm, Given, Trained, run
+from toolkit.learning.learner import Algorithm, Given, Trained, run, silence_gym
 from toolkit.policies import learned
 from toolkit.policies.named import roots
 from toolkit.progress import progress, say
@@ -117,7 +114,7 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
     from omegaconf import OmegaConf
 
     store = Store()
-    _silence_gym()
+    silence_gym()
     algorithm: Algorithm = instantiate(cfg.algo, _convert_="all")
     settings: dict[str, Any] = OmegaConf.to_container(cfg.algo, resolve=True)  # type: ignore[assignment]
     _check(cfg, algorithm)
@@ -244,12 +241,6 @@ def _every(seconds: float) -> Callable[[], bool]:
 
 def _device() -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu:0"
-
-
-def _silence_gym() -> None:
-    """Import gym, which d3rlpy needs beside gymnasium, without its appeal on every start."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        importlib.import_module("gym")
 
 
 def _report(product: Product) -> Report:
