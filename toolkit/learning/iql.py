@@ -2,8 +2,12 @@
 
 Kostrikov et al., Offline Reinforcement Learning with Implicit Q-Learning, ICLR 2022, arXiv
 2110.06169: V is an upper expectile of Q over the actions of the data (eq. 5), Q bootstraps from V
-(eq. 6), and the policy is cloned with weights exp(β A) (eq. 7). No value of a slot that the data
-lack is ever asked for; masks hold in the policy.
+(eq. 6), and the policy is cloned with weights exp(β A) (eq. 7). Masks hold in the policy.
+
+What a choice adds to a return can be a hundredth of what the workload decides. Where Q and V are
+networks of their own, their errors about the state swamp that part. Here Q is v + a, the value of
+the state and what a slot adds to it, and V is v plus an expectile of a, so that v drops out of the
+advantage; weights are measured by the spread of advantages rather than of returns.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
 from toolkit.learning.networks import Scorers
 from toolkit.learning.offline import Offline
 
+_LEAST = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class IQL(Offline):
@@ -33,9 +39,9 @@ class IQL(Offline):
         expectile: Of V among the values of the data's actions: 0.5 is their mean, near 1 their
             greatest.
         beta: How sharply the policy prefers actions of greater advantage, in units of the spread
-            of returns.
+            of advantages in a batch.
         most_weight: Greatest weight of a transition in the policy's loss.
-        n_critics: Q functions; the least of them counts.
+        n_critics: Q functions; the least that one of them lets a slot add counts.
         tau: Share by which the target networks follow at every step.
     """
 
@@ -102,14 +108,15 @@ class IQLImpl(ScorerImpl):
         m, config = self._modules, self._config
         x, action = batch.observations, batch.actions.long()
         with torch.no_grad():
-            told = [q.action_values(x).gather(1, action) for q in m.targ_q_funcs]
-            q_target = torch.stack(told).amin(0)
+            added = self._told(x)[0].gather(1, action)
+            following = batch.next_observations
+            state = self._told(following)[1]
             discount = config.gamma**batch.intervals * (1 - batch.terminals)
-            y = batch.rewards + discount * m.value[0].values(batch.next_observations)
+            y = batch.rewards + discount * (state + m.value[0].values(following))
 
-        value = m.value[0].values(x)
-        advantage = (q_target - value).detach()
-        value_loss = expectile_loss(q_target - value, config.expectile)
+        expected = m.value[0].values(x)
+        advantage = (added - expected).detach()
+        value_loss = expectile_loss(added - expected, config.expectile)
         _step(m.value_optim, value_loss)
 
         taken = torch.stack([q.action_values(x).gather(1, action) for q in m.q_funcs])
@@ -117,7 +124,8 @@ class IQLImpl(ScorerImpl):
         _step(m.q_optim, q_loss)
 
         chosen = torch.log_softmax(m.policy[0](x)[0], 1).gather(1, action)
-        weight = torch.exp(config.beta * advantage).clamp(max=config.most_weight)
+        measured = advantage / advantage.std(unbiased=False).clamp(min=_LEAST)
+        weight = torch.exp(config.beta * measured).clamp(max=config.most_weight)
         policy_loss = -(weight * chosen).mean()
         _step(m.policy_optim, policy_loss)
 
@@ -127,11 +135,17 @@ class IQLImpl(ScorerImpl):
             "q_loss": q_loss,
             "value_loss": value_loss,
             "policy_loss": policy_loss,
-            "value": value.mean(),
-            "value_std": value.std(),
+            "value": taken.mean(),
+            "value_std": taken.std(),
             "advantage_std": advantage.std(),
         }
         return {k: float(v.detach()) for k, v in told_now.items()}
+
+    def _told(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least that target critics let slots add, [B, K], and their value, [B, 1]."""
+        parts = [q.parted(x) for q in self._modules.targ_q_funcs]
+        added, value = (torch.stack(found) for found in zip(*parts, strict=True))
+        return added.amin(0), value.mean(0)
 
 
 def expectile_loss(difference: Tensor, expectile: float) -> Tensor:

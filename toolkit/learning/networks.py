@@ -157,7 +157,13 @@ class CandidateScorer(nn.Module):
         return found
 
     def action_values(self, x: Tensor) -> Tensor:
-        """Return Q of each slot, shape [B, K]: the value plus the score less the mean score.
+        """Return Q of each slot, shape [B, K]: the value plus what the slot adds to it."""
+        added, value = self.parted(x)
+        found: Tensor = torch.where(added > MASKED / 2, added + value, added)
+        return found
+
+    def parted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what each slot adds to the value, its score less the mean, [B, K]; and [B, 1].
 
         Most of a return is decided by the state, whatever is chosen in it: the value learns that
         part at once for all slots. Wang et al., Dueling Network Architectures, ICML 2016, eq. 9.
@@ -166,8 +172,7 @@ class CandidateScorer(nn.Module):
         mask = scores > MASKED / 2
         mean = scores.masked_fill(~mask, 0.0).sum(1, keepdim=True)
         mean = mean / mask.sum(1, keepdim=True).clamp(min=1)
-        found: Tensor = (scores - mean + value).masked_fill(~mask, MASKED)
-        return found
+        return (scores - mean).masked_fill(~mask, MASKED), value
 
 
 def _logarithm(x: Tensor) -> Tensor:
