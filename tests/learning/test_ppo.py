@@ -15,8 +15,9 @@ from toolkit.learning.play import GATE, looked_at, play
 from toolkit.learning.warm_start import WarmStart, temperature_of
 
 SMALL = {
-    "n_steps": 2048, "copies": 8, "rollout": 64, "batch_size": 128, "epochs": 2, "hidden": 16,
-    "gate_every": 2, "gate_workloads": 4, "report_every": 512, "learning_rate": 1e-3,
+    "n_steps": 2048, "copies": 8, "alike": 4, "rollout": 64, "batch_size": 128,
+    "epochs": 2, "hidden": 16, "gate_every": 2, "gate_workloads": 4, "report_every": 512,
+    "learning_rate": 1e-3,
 }  # fmt: skip
 
 

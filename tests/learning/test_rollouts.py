@@ -29,8 +29,9 @@ def filled(rng, T, N, lam, slots=3):
     rows["masks"][..., 0] = True
     for t in range(T):
         rollout.put(
-            rows["discounts"][t], rng.normal(size=(N, 2)), np.zeros((N, 1)), rows["rewards"][t],
-            rows["starts"][t], torch.tensor(rows["values"][t]), torch.zeros(N),
+            rows["discounts"][t], (np.arange(N), np.full(N, float(t))),
+            rng.normal(size=(N, 2)), np.zeros((N, 1)), rows["rewards"][t], rows["starts"][t],
+            torch.tensor(rows["values"][t]), torch.zeros(N),
             action_masks=rows["masks"][t],
         )  # fmt: skip
     last = rng.normal(size=(N, 1)).astype(np.float32)
@@ -59,6 +60,20 @@ def test_an_advantage_is_the_weighted_sum_of_errors(seed, T, N, lam):
                 weight *= g * lam
             assert rollout.advantages[t, n] == pytest.approx(total, rel=1e-3, abs=1e-4)
             assert rollout.returns[t, n] == pytest.approx(total + values[t, n], rel=1e-3, abs=1e-4)
+
+
+def test_peers_change_advantages_and_not_what_the_critic_learns():
+    """Where all copies meet the same luck, it no longer counts for or against a choice."""
+    rng = np.random.default_rng(4)
+    ours, rows, last = filled(rng, 30, 4, 0.9)
+    ours.rewards += 5 * rng.normal(size=(30, 1)).astype(np.float32)
+    found = []
+    for ours.alike, ours.workloads[:] in ((1, 0), (4, 0)):
+        ours.compute_returns_and_advantage(torch.tensor(last[:, None]), rows["starts"][30])
+        found.append((ours.advantages.copy(), ours.returns.copy()))
+    (plain, returns), (compared, same) = found
+    np.testing.assert_array_equal(returns, same)
+    assert compared.var() < 0.6 * plain.var()
 
 
 def test_with_one_discount_it_is_that_of_stable_baselines():

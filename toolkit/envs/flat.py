@@ -11,9 +11,10 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from toolkit.envs.batch import Batch
-from toolkit.envs.stepping import ELAPSED, GOING, OVER, REWARD, TRUNCATED
+from toolkit.envs.stepping import ELAPSED, GOING, OVER, REWARD, TIME, TRUNCATED
+from toolkit.errors import require
 from toolkit.scenarios.scenario import Scenario
-from toolkit.workload import Floats, Mask, Vector
+from toolkit.workload import Floats, Ints, Mask, Vector
 
 
 class FlatVecEnv(VecEnv):
@@ -28,6 +29,7 @@ class FlatVecEnv(VecEnv):
         scenario: What is planned afresh for every episode.
         copies: N.
         seed: Of the first copy.
+        alike: So many neighbours each play the same workloads with the same luck.
 
     Attributes:
         elapsed: Seconds that the last step of each copy took, shape [N].
@@ -37,8 +39,12 @@ class FlatVecEnv(VecEnv):
 
     render_mode = None
 
-    def __init__(self, scenario: Scenario, copies: int, seed: int = 0) -> None:
-        self._batch = Batch(scenario, range(seed, seed + copies))
+    def __init__(self, scenario: Scenario, copies: int, seed: int = 0, alike: int = 1) -> None:
+        require(
+            alike >= 1 and copies % alike == 0,
+            f"copies must be a multiple of those that are alike, got {copies} and {alike}",
+        )
+        self._batch = Batch(scenario, [seed + i // alike for i in range(copies)])
         self.sizes = self._batch.sizes
         G, K, F = self.sizes
         width = G + K * F + K
@@ -87,6 +93,10 @@ class FlatVecEnv(VecEnv):
                 batch.start(i)
                 self._chosen[i] = []
         return self._observations(), rewards, dones, infos
+
+    def moment(self) -> tuple[Ints, Floats]:
+        """Return the seed of each copy's workload and its simulated time, s; shapes [N]."""
+        return np.array(self._batch.seeds), self._batch.numbers[:, TIME].copy()
 
     def action_masks(self) -> Mask:
         """Return which slots may be chosen, shape [N, K]."""

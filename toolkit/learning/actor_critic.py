@@ -122,6 +122,7 @@ class ReplayPPO(MaskablePPO):
             ent_coef=settings.entropy,
             target_kl=settings.target_kl,
             rollout_buffer_class=IrregularRollout,
+            rollout_buffer_kwargs={"alike": settings.alike},
             policy_kwargs={"actor": actor, "critic": critic},
             seed=None,
             device=device,
@@ -156,6 +157,7 @@ class ReplayPPO(MaskablePPO):
                 shown = torch.from_numpy(seen).to(self.device)
                 actions, values, log_probs = self.policy(shown)
                 taken = actions.cpu().numpy()
+                moment = env.moment()
                 following, rewards, dones, infos = env.step(taken)
                 self.num_timesteps += env.num_envs
                 discount = np.exp(-env.elapsed / self._tau).astype(np.float32)
@@ -169,6 +171,7 @@ class ReplayPPO(MaskablePPO):
                         rewards[i] += discount[i] * value
                 buffer.put(
                     discount,
+                    moment,
                     seen,
                     taken.reshape(-1, 1),
                     rewards,

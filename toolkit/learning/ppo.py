@@ -37,6 +37,8 @@ class PPO:
     Args:
         n_steps: Decisions; exactly so many are taken.
         copies: Episodes that are played side by side.
+        alike: So many of them each play the same workloads with the same luck, and are compared
+            with one another, see :mod:`toolkit.learning.peers`; 1: none.
         rollout: Decisions of each copy between two updates.
         batch_size: Decisions per gradient step.
         epochs: How often each decision is learnt from.
@@ -56,6 +58,7 @@ class PPO:
 
     n_steps: int
     copies: int
+    alike: int
     rollout: int
     batch_size: int
     epochs: int
@@ -78,6 +81,7 @@ class PPO:
         for name in (
             "n_steps",
             "copies",
+            "alike",
             "rollout",
             "batch_size",
             "epochs",
@@ -90,6 +94,10 @@ class PPO:
             require(value >= 1, f"algo.{name} must be at least 1, got {value}")
         for name in ("learning_rate", "critic_rate", "clip", "target_kl"):
             require(getattr(self, name) > 0, f"algo.{name} must be positive")
+        require(
+            self.copies % self.alike == 0,
+            f"algo.copies must be a multiple of algo.alike, got {self.copies} and {self.alike}",
+        )
         require(0 <= self.gae_lambda <= 1, "algo.gae_lambda must be in [0, 1]")
         require(self.entropy >= 0, "algo.entropy must not be negative")
 
@@ -144,7 +152,7 @@ class PPOLearner:
             )
         self._first = int(generator(given.seed, "copies").integers(2**30))
         self._stage = 0
-        self._env = FlatVecEnv(self._playing(), copies, self._first)
+        self._env = FlatVecEnv(self._playing(), copies, self._first, settings.alike)
         self._gate = range(GATE, GATE + settings.gate_workloads)
         actor, critic = self._networks()
         self._model = ReplayPPO(
@@ -316,8 +324,9 @@ class PPOLearner:
     def _enter(self, stage: int) -> None:
         if stage != self._stage:
             self._stage = stage
-            first = self._first + stage * self._settings.copies
-            self._env = FlatVecEnv(self._playing(), self._settings.copies, first)
+            s = self._settings
+            first = self._first + stage * s.copies
+            self._env = FlatVecEnv(self._playing(), s.copies, first, s.alike)
             self._model.env = self._env
 
     def _schedule(self) -> None:

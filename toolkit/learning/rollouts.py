@@ -10,7 +10,8 @@ import torch
 from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
 from torch import Tensor
 
-from toolkit.workload import Vector
+from toolkit.learning.peers import less, others
+from toolkit.workload import Floats, Ints, Vector
 
 _LEAST = 1e-6
 
@@ -40,23 +41,35 @@ class IrregularRollout(MaskableRolloutBuffer):
     ICLR 2016, eq. 16, where γ is not the same for every step.
 
     Attributes:
+        alike: Copies in a group that plays the same workloads, see :mod:`toolkit.learning.peers`.
         discounts: Of each step, shape [T, N].
+        workloads: Seed of the workload of each step, shape [T, N].
+        times: Simulated time of each step, s, shape [T, N].
     """
+
+    def __init__(self, *args: Any, alike: int = 1, **kwargs: Any) -> None:
+        self.alike = alike
+        super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
         """Forget what was collected."""
-        self.discounts: Vector = np.ones((self.buffer_size, self.n_envs), dtype=np.float32)
+        shape = (self.buffer_size, self.n_envs)
+        self.discounts: Vector = np.ones(shape, dtype=np.float32)
+        self.workloads: Ints = np.zeros(shape, dtype=np.int64)
+        self.times: Floats = np.zeros(shape)
         super().reset()
 
-    def put(self, discount: Vector, *args: Any, **kwargs: Any) -> None:
+    def put(self, discount: Vector, moment: tuple[Ints, Floats], *args: Any, **kwargs: Any) -> None:
         """Add a step of every copy.
 
         Args:
             discount: exp(−elapsed/τ), shape [N].
+            moment: Seeds of the workloads and simulated times at which was chosen, shapes [N].
             args: As for ``add``.
             kwargs: As for ``add``.
         """
         self.discounts[self.pos] = discount
+        self.workloads[self.pos], self.times[self.pos] = moment
         self.add(*args, **kwargs)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: Any) -> None:
@@ -76,6 +89,10 @@ class IrregularRollout(MaskableRolloutBuffer):
             self.advantages[t] = advantage
             following, goes_on = self.values[t], 1.0 - self.episode_starts[t]
         self.returns = self.advantages + self.values
+        if self.alike > 1:
+            told = self.advantages.astype(np.float64)
+            baseline, has = others(told, self.workloads, self.times, self.alike)
+            self.advantages = less(told, baseline, has).astype(np.float32)
 
     def minibatches(
         self, batch_size: int, epochs: int, rng: np.random.Generator
