@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from evaluations.metrics import measure
 from toolkit import tracking
 from toolkit.catalogue import Catalogue
 from toolkit.data.dataset import Dataset, load_dataset
-from toolkit.envs.registration import scenario_of
+from toolkit.envs.registration import scenario_of, settings_of
 from toolkit.errors import require
 from toolkit.fanout import crew
-from toolkit.learning.play import GATE
+from toolkit.learning.play import GATE, played
 from toolkit.learning.train import several, with_words
 from toolkit.live import chooser, rollout
+from toolkit.policies.learned import Learned
 from toolkit.policies.named import named, roots
+from toolkit.policies.policy import Policy
 from toolkit.progress import progress, say
 from toolkit.report import Report
 from toolkit.revision import revision
+from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.simulator.simulator import SIMULATOR, Simulator
 from toolkit.statistics import Interval, bootstrap, mean
@@ -31,7 +35,9 @@ from toolkit.store import Product, Store, fingerprint
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_CHUNK = 10
+FLOOR = "random"
+"""The baseline that scores 0."""
+_CHUNK = 20
 """Workloads that a worker plays at a time."""
 
 
@@ -41,15 +47,20 @@ class OfflineToOnline:
 
     Args:
         name: Of the experiment, and of its place in MLflow.
-        dataset: What is learnt from; its environment is what is played.
+        dataset: What is learnt from.
         offline: Algorithms that learn from it.
         online: The algorithm that goes on from each.
         seeds: Of the trainings.
-        settings: Settings of algorithms that differ from their YAML, by algorithm.
-        baselines: Rules beside them.
+        baselines: Rules beside them; the best of them on training workloads is the reference.
+        tuned: Rules that were tuned for what is judged, and are no reference.
         chosen_on: Training workloads that tell which baseline is the best.
-        workloads: Unseen workloads that are judged on.
+        workloads: Unseen workloads that are judged on, of each ground.
         first_seed: Seed of the first of them.
+        settings: Settings of algorithms that differ from their YAML, by algorithm.
+        plays: Name of the scenario that the online algorithm plays, and overrides; the dataset's
+            own when absent.
+        judged: Grounds by name, each the name of a scenario and overrides; the dataset's own when
+            absent.
     """
 
     name: str
@@ -58,15 +69,25 @@ class OfflineToOnline:
     online: str
     seeds: Sequence[int]
     baselines: Sequence[str]
+    tuned: Sequence[str]
     chosen_on: int
     workloads: int
     first_seed: int
     settings: Mapping[str, Mapping[str, Any]] | None = None
+    plays: Sequence[str] | None = None
+    judged: Mapping[str, Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         require(len(self.offline) > 0, "experiment.offline must name an algorithm")
         require(len(self.seeds) > 0, "experiment.seeds must name one or more")
-        require(len(self.baselines) > 0, "experiment.baselines must name one or more")
+        require(
+            FLOOR in self.baselines and len(self.baselines) > 1,
+            f"experiment.baselines must name {FLOOR!r}, which scores 0, and another rule",
+        )
+        grounds = {**(self.judged or {}), "plays": self.plays}
+        for name, words in grounds.items():
+            named_one = words is None or len(words) > 0
+            require(named_one, f"experiment: {name!r} must name a scenario first")
         require(self.workloads >= 2, "experiment.workloads must be 2 or more")
         require(self.chosen_on >= 1, "experiment.chosen_on must be 1 or more")
         require(
@@ -75,87 +96,108 @@ class OfflineToOnline:
         )
 
     def run(self, cfg: DictConfig) -> Report:
-        """Train, judge and record; what is there already is not made again."""
+        """Train, judge and record; what was trained already is not trained again."""
         data = load_dataset(self.dataset)
-        arms: dict[str, list[Product]] = {}
-        words = [self._words(cfg, a, seed=s) for a in self.offline for s in self.seeds]
-        offline = several(words, cfg)
-        count = len(self.seeds)
-        for i, algo in enumerate(self.offline):
-            arms[algo] = offline[i * count : (i + 1) * count]
-        words = [
-            self._words(cfg, self.online, seed=int(p.manifest["about"]["seed"]), init=p.id)
-            for p in offline
-        ]
-        online = several(words, cfg)
-        for i, algo in enumerate(self.offline):
-            arms[f"{algo} → {self.online}"] = online[i * count : (i + 1) * count]
-        best = self._best(data, cfg)
-        judged = self._judged(data, arms, cfg)
-        rows = [self._row(name, cells, judged[best], data) for name, cells in judged.items()]
-        rows.sort(key=lambda r: float(r["ratio"]["value"]))
-        for row in rows:
-            self._record(row, judged[row["policy"]], arms.get(row["policy"], []), data)
-        stories = {
-            name: [dict(p.manifest["about"]["story"]) for p in products]
-            for name, products in arms.items()
-        }
-        document = {
+        arms = self._trained(cfg)
+        own_name, own_words = data.card.played()
+        judged = self.judged or {data.id: [own_name, *own_words]}
+        document: dict[str, Any] = {
             "experiment": self.name,
             "dataset": data.id,
-            "best": best,
-            "policies": rows,
-            "stories": stories,
+            "workloads": self.workloads,
+            "grounds": {n: self._ground(n, w, arms, data, cfg) for n, w in judged.items()},
+            "stories": {
+                name: [dict(p.manifest["about"]["story"]) for p in products]
+                for name, products in arms.items()
+            },
+            "trained": {name: [p.id for p in products] for name, products in arms.items()},
             "seconds": {n: [p.manifest["about"]["seconds"] for p in ps] for n, ps in arms.items()},
         }
         return Report(document=document, text=self._text(document))
 
+    def _trained(self, cfg: DictConfig) -> dict[str, list[Product]]:
+        """Return policies by arm, one for each seed."""
+        arms: dict[str, list[Product]] = {}
+        told = {"dataset": self.dataset}
+        words = [self._words(cfg, a, seed=s, **told) for a in self.offline for s in self.seeds]
+        offline = several(words, cfg)
+        if self.plays is not None:
+            name, *overrides = self.plays
+            scenario = settings_of(name, overrides)
+            told = {"scenario": scenario, "words": [f"scenario={name}", *overrides]}
+        words = [
+            self._words(cfg, self.online, seed=int(p.manifest["about"]["seed"]), init=p.id, **told)
+            for p in offline
+        ]
+        online = several(words, cfg)
+        count = len(self.seeds)
+        for i, algo in enumerate(self.offline):
+            part = slice(i * count, (i + 1) * count)
+            arms[algo], arms[f"{algo} → {self.online}"] = offline[part], online[part]
+        return arms
+
     def _words(self, cfg: DictConfig, algo: str, **words: Any) -> DictConfig:
         told = merged(Catalogue(roots()).read(f"algo/{algo}"), (self.settings or {}).get(algo, {}))
-        return with_words(cfg, algo=told, dataset=self.dataset, experiment=None, **words)
+        return with_words(cfg, algo=told, experiment=None, **words)
 
-    def _best(self, data: Dataset, cfg: DictConfig) -> str:
-        """Return the best baseline on training workloads; unseen ones would flatter it."""
-        seeds = range(GATE, GATE + self.chosen_on)
-        told = _played(data, {n: [n] for n in self.baselines}, seeds, cfg)
-        return min(told, key=lambda n: (float(np.log(told[n]["latency_mean"]).mean()), n))
-
-    def _judged(
-        self, data: Dataset, arms: Mapping[str, Sequence[Product]], cfg: DictConfig
-    ) -> dict[str, pd.DataFrame]:
-        seeds = range(self.first_seed, self.first_seed + self.workloads)
-        names = {n: [n] for n in self.baselines}
-        names |= {arm: [p.id for p in products] for arm, products in arms.items()}
-        return _played(data, names, seeds, cfg)
-
-    def _row(
-        self, name: str, cells: pd.DataFrame, best: pd.DataFrame, data: Dataset
+    def _ground(
+        self,
+        name: str,
+        words: Sequence[str],
+        arms: Mapping[str, Sequence[Product]],
+        data: Dataset,
+        cfg: DictConfig,
     ) -> dict[str, Any]:
-        ratio = ratio_of(cells, best, generator(0, "ratio", self.name))
-        means = cells.groupby("seed")["return_mean"].mean().to_numpy(dtype=np.float64)
-        scores = np.array([data.card.score(v) for v in means])
-        score = bootstrap(scores, generator(0, "score", self.name), statistic=mean)
-        return {
-            "policy": name,
-            "trainings": int(cells["training"].nunique()),
-            "latency_mean": float(cells["latency_mean"].mean()),
-            "makespan": float(cells["makespan"].mean()),
-            "ratio": vars(ratio),
-            "score": vars(score),
-        }
+        """Return what all policies are worth on one ground, best first."""
+        ground = (words[0], tuple(words[1:]))
+        # Unseen workloads would flatter the rule that is best on them.
+        before = _played(
+            ground,
+            {n: [n] for n in self.baselines if n != FLOOR},
+            range(GATE, GATE + self.chosen_on),
+            cfg,
+        )
+        best = min(before, key=lambda n: (float(np.log(before[n]["latency_mean"]).mean()), n))
+        names = {n: [n] for n in (*self.baselines, *self.tuned)}
+        names |= {arm: [p.id for p in products] for arm, products in arms.items()}
+        seeds = range(self.first_seed, self.first_seed + self.workloads)
+        cells = _played(ground, names, seeds, cfg)
+        floor, top = (float(cells[n]["return_mean"].mean()) for n in (FLOOR, best))
+        rows = []
+        for policy, found in cells.items():
+            frame = found.groupby("seed", as_index=False).mean(numeric_only=True)
+            frame["score"] = 100 * (frame["return_mean"] - floor) / (top - floor)
+            score = bootstrap(
+                frame["score"].to_numpy(), generator(0, "score", self.name), statistic=mean
+            )
+            rows.append(
+                {
+                    "policy": policy,
+                    "trainings": int(found["training"].nunique()),
+                    "latency_mean": float(frame["latency_mean"].mean()),
+                    "makespan": float(frame["makespan"].mean()),
+                    "score": vars(score),
+                    "ratios": {
+                        rule: vars(ratio_of(found, cells[rule], generator(0, "ratio", self.name)))
+                        for rule in (best, *self.tuned)
+                    },
+                }
+            )
+            self._record(name, rows[-1], frame, arms.get(policy, []), data)
+        rows.sort(key=lambda r: float(r["ratios"][best]["value"]))
+        return {"scenario": list(words), "best": best, "policies": rows}
 
     def _record(
         self,
+        ground: str,
         row: Mapping[str, Any],
-        cells: pd.DataFrame,
+        frame: pd.DataFrame,
         products: Sequence[Product],
         data: Dataset,
     ) -> None:
-        frame = cells.groupby("seed", as_index=False).mean(numeric_only=True)
-        frame["score"] = [data.card.score(v) for v in frame["return_mean"]]
-        score = row["score"]
+        score, alone = row["score"], self.judged is None
         tracking.log_evaluation(
-            suite=self.name,
+            suite=self.name if alone else f"{self.name}, {ground}",
             policy=str(row["policy"]),
             metrics={
                 "score": score["value"],
@@ -175,7 +217,7 @@ class OfflineToOnline:
                 "commit": revision(),
                 "command": "toolkit train +experiment=offline_to_online",
                 "cell_key": fingerprint(
-                    self.name, row["policy"], data.digest, [p.digest for p in products],
+                    self.name, ground, row["policy"], data.digest, [p.digest for p in products],
                     self.workloads, self.first_seed, SIMULATOR,
                 ),
             },
@@ -183,22 +225,25 @@ class OfflineToOnline:
         )  # fmt: skip
 
     def _text(self, document: Mapping[str, Any]) -> str:
-        best = document["best"]
         lines = [
-            f"experiment {self.name}: {document['dataset']}, {self.workloads} unseen workloads",
-            f"  {'policy':<18}{'trainings':>10}{'completion, s':>15}"
-            f"  of {best} [95 % CI]{'':<6}{'score':>7}",
+            f"experiment {self.name}: learnt from {document['dataset']}, "
+            f"{self.workloads} unseen workloads each"
         ]
-        for r in document["policies"]:
-            of = r["ratio"]
-            told = f"{of['value']:.3f} [{of['low']:.3f}, {of['high']:.3f}]"
-            lines.append(
-                f"  {r['policy']:<18}{r['trainings']:>10}{r['latency_mean']:>15.1f}  {told:<24}"
-                f"{r['score']['value']:>9.1f}"
-            )
+        for name, ground in document["grounds"].items():
+            rules = list(ground["policies"][0]["ratios"])
+            heads = "".join(f"  {f'of {rule} [95 % CI]':<26}" for rule in rules)
+            lines.append(f"{name}: {' '.join(ground['scenario'])}")
+            lines.append(f"  {'policy':<18}{'trainings':>10}{'completion, s':>15}{heads}  score")
+            for r in ground["policies"]:
+                told = [r["ratios"][rule] for rule in rules]
+                each = [f"{t['value']:.3f} [{t['low']:.3f}, {t['high']:.3f}]" for t in told]
+                lines.append(
+                    f"  {r['policy']:<18}{r['trainings']:>10}{r['latency_mean']:>15.1f}"
+                    f"{''.join(f'  {e:<26}' for e in each)}{r['score']['value']:>7.1f}"
+                )
         lines.append(
-            f"  of {best}: geometric mean over workloads of mean completion time, paired; it was"
-            " chosen on training workloads"
+            "  of a rule: geometric mean over workloads of mean completion time, paired; the first"
+            " is the best untuned one on training workloads. Score: 0 is random, 100 that rule"
         )
         for name, stories in document["stories"].items():
             if any("start" in s for s in stories):
@@ -237,12 +282,14 @@ def ratio_of(cells: pd.DataFrame, best: pd.DataFrame, rng: np.random.Generator) 
 
 
 def _played(
-    data: Dataset, names: Mapping[str, Sequence[str]], seeds: Sequence[int], cfg: DictConfig
+    ground: tuple[str, tuple[str, ...]],
+    names: Mapping[str, Sequence[str]],
+    seeds: Sequence[int],
+    cfg: DictConfig,
 ) -> dict[str, pd.DataFrame]:
     """Return a row per workload and training of each arm."""
-    name, overrides = data.card.played()
     items = [
-        (arm, i, policy, name, tuple(overrides), list(seeds[k : k + _CHUNK]))
+        (arm, i, policy, *ground, list(seeds[k : k + _CHUNK]))
         for arm, policies in names.items()
         for i, policy in enumerate(policies)
         for k in range(0, len(seeds), _CHUNK)
@@ -269,6 +316,27 @@ def _episodes(
     arm, training, policy_name, scenario_name, overrides, seeds = item
     scenario = scenario_of(scenario_name, overrides)
     policy = named(policy_name, Store()).policy
+    told = _side_by_side if isinstance(policy, Learned) else _one_by_one
+    rows = told(policy, scenario, seeds)
+    return arm, [{"seed": s, "training": training, **r} for s, r in zip(seeds, rows, strict=True)]
+
+
+def _side_by_side(
+    policy: Learned, scenario: Scenario, seeds: Sequence[int]
+) -> list[dict[str, float]]:
+    """Play a network, which decides for many workloads at once."""
+    torch.set_num_threads(1)
+    policy.reset(scenario.plan(seeds[0]))
+    batch = played(policy.scorer, scenario, seeds, sampled=False)
+    told = [batch.metrics(i) for i in range(len(seeds))]
+    return [
+        {"return_mean": t["return"], "latency_mean": t["latency_mean"], "makespan": t["makespan"]}
+        for t in told
+    ]
+
+
+def _one_by_one(policy: Policy, scenario: Scenario, seeds: Sequence[int]) -> list[dict[str, float]]:
+    """Play a rule."""
     rows = []
     for seed in seeds:
         workload = scenario.plan(seed)
@@ -280,5 +348,6 @@ def _episodes(
             horizon=scenario.horizon,
             weights=scenario.weights,
         )
-        rows.append({"seed": seed, "training": training, **measure(episode, workload)})
-    return arm, rows
+        told = measure(episode, workload)
+        rows.append({k: told[k] for k in ("return_mean", "latency_mean", "makespan")})
+    return rows

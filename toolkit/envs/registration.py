@@ -45,6 +45,14 @@ def scenario_of(name: str, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         NotFoundError: With the names that exist.
     """
+    from hydra.utils import instantiate
+
+    scenario: Scenario = instantiate(settings_of(name, overrides), _convert_="all")
+    return scenario
+
+
+def settings_of(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the settings of a scenario of ``conf/scenario``, see :func:`scenario_of`."""
     from toolkit.policies.named import roots
 
     names = Catalogue(roots()).groups.get("scenario", [])
@@ -52,15 +60,15 @@ def scenario_of(name: str, overrides: Sequence[str] = ()) -> Scenario:
         raise unknown("scenario", name, names)
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
 
     # Within a command its own folders count, those of ``--config-dir`` included.
     within = GlobalHydra.instance().is_initialized()
     folders = nullcontext() if within else initialize_config_dir(str(conf_dir()), "toolkit", "1.3")
     with folders:
         values = compose(overrides=[f"+scenario={name}", *overrides]).scenario
-    scenario: Scenario = instantiate(values, _convert_="all")
-    return scenario
+    found: Any = OmegaConf.to_container(values, resolve=True)
+    return dict(found)
 
 
 def environment(scenario: str, overrides: Sequence[str] = (), **settings: Any) -> SchedulingEnv:

@@ -28,7 +28,22 @@ def play(
     seed: int = 0,
     device: str = "cpu",
 ) -> Floats:
-    """Return the summed reward of a policy on each workload.
+    """Return the summed reward of a policy on each workload; see :func:`played`."""
+    batch = played(network, scenario, seeds, sampled=sampled, seed=seed, device=device)
+    returns: Floats = batch.numbers[:, RETURN].copy()
+    return returns
+
+
+def played(
+    network: nn.Module,
+    scenario: Scenario,
+    seeds: Sequence[int],
+    *,
+    sampled: bool,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Batch:
+    """Return the episodes of a policy on some workloads, each at its end.
 
     Args:
         network: Gives scores of flat observations; greedy where ties go to the first slot.
@@ -52,8 +67,7 @@ def play(
                 scores = scores + torch.from_numpy(noise).to(device)
             actions[going] = scores.argmax(1).cpu().numpy()
             batch.step(actions)
-    returns: Floats = batch.numbers[:, RETURN].copy()
-    return returns
+    return batch
 
 
 def observed(batch: Batch, rows: Ints) -> Tensor:
