@@ -17,8 +17,9 @@ from toolkit.store import Store
 
 SAMPLE = "dataset=placement/workflows-8-stream-mixed-v1-sample"
 TINY = [
-    "algo.n_steps=512", "algo.copies=4", "algo.alike=2", "algo.rollout=32", "algo.hidden=16", "algo.gate_every=2",
-    "algo.gate_workloads=2", "algo.report_every=128", "algo.batch_size=64", "algo.epochs=1",
+    "algo.n_steps=512", "algo.copies=4", "algo.alike=2", "algo.rollout=32", "algo.hidden=16",
+    "algo.gate_every=2", "algo.gate_workloads=2", "algo.report_every=128",
+    "algo.batch_size=64", "algo.epochs=1",
 ]  # fmt: skip
 
 
