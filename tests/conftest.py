@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from toolkit import tracking, tracking_files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,6 +20,29 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TOOLKIT_DATASETS", str(store))
     monkeypatch.delenv("TOOLKIT_TRACEBACK", raising=False)
     return store
+
+
+@pytest.fixture(scope="session")
+def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where MLflow's database lies as it is made, once it has been made; that takes 5 s."""
+    return tmp_path_factory.mktemp("record") / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def quick_record(empty_record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let records of this process begin as copies of one empty database."""
+    make = tracking._create
+
+    def create(file: Path) -> None:
+        if not empty_record.exists():
+            make(empty_record)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        shutil.copy(empty_record, aside)
+        tracking_files.place(aside, file)
+        aside.unlink(missing_ok=True)
+
+    monkeypatch.setattr(tracking, "_create", create)
 
 
 @pytest.fixture(scope="session")
