@@ -17,6 +17,7 @@ import numpy as np
 from hydra.utils import instantiate
 
 from evaluations import fidelity as report
+from evaluations import gains
 from toolkit import trace as traces
 from toolkit.calibration import fidelity
 from toolkit.calibration.agreement import policies_agree, summarise
@@ -26,6 +27,7 @@ from toolkit.calibration.runs import Runs
 from toolkit.calibration.search import Effort, search
 from toolkit.catalogue import Catalogue
 from toolkit.errors import ConfigError, require
+from toolkit.policies.learned import Learned
 from toolkit.policies.named import Named, named, roots
 from toolkit.progress import progress, say
 from toolkit.recording import record
@@ -58,6 +60,7 @@ class RealSuite:
         repeats: How often it meets each.
         seed: Of these workloads.
         draws: Simulations of each policy on each workload.
+        rivals: Those of the policies that learned ones are to beat.
     """
 
     name: str
@@ -74,6 +77,7 @@ class RealSuite:
     repeats: int = 5
     seed: int = 1000
     draws: int = 20
+    rivals: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         require(len(self.policies) >= 2, "suite.policies must name two or more")
@@ -231,6 +235,12 @@ def _compare(
             checks.append(type(made)(**vars(made) | {"predicted": predicted}))
             repeats.setdefault(cell, []).append(real(recorded, run))
     splits = summarise(checks, repeats)
+    gained = gains.gains(
+        [f.policy.name for f in found.values() if isinstance(f.policy, Learned)],
+        suite.rivals,
+        {cell: [v[gains.METRIC] for v in values] for cell, values in repeats.items()},
+        {cell: said[cell]["held_out"][gains.METRIC] for cell in repeats},
+    )
     agreement = {}
     for metric in METRICS:
         simulated: dict[str, dict[int, Any]] = {}
@@ -251,9 +261,10 @@ def _compare(
         "splits": splits,
         "agreement": agreement["latency"],
         "agreements": agreement,
+        "gains": gained,
         "rows": [fidelity.row(c) for c in checks],
     }
-    return document | {"bars": bars(document, suite.within)}
+    return document | {"bars": [*bars(document, suite.within), *gains.bars(gained)]}
 
 
 def bars(document: Mapping[str, Any], within: float) -> list[dict[str, Any]]:
@@ -326,6 +337,7 @@ def _text(suite: RealSuite, document: Mapping[str, Any], sealed: Product) -> str
             f"{real_.max():>9.2f}{told / middle - 1:>8.1%}{naive / middle - 1:>8.1%}"
         )
     lines += [report.text({k: document[k] for k in ("splits", "agreement")})]
+    lines += gains.text(document["gains"])
     for bar in document["bars"]:
         found = "-" if bar["found"] is None else f"{bar['found']:.3f}"
         lines.append(
