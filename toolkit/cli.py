@@ -180,7 +180,7 @@ def _run(invocation: Invocation, output: _Output) -> int:
             raise unknown("format", value, formats(invocation.command))
     jobs: list[_Job] = []
 
-    def call(cfg: DictConfig) -> None:
+    def call(cfg: DictConfig) -> float | None:
         job = _call(cfg, invocation)
         jobs.append(job)
         name = " ".join(job.overrides)
@@ -188,6 +188,7 @@ def _run(invocation: Invocation, output: _Output) -> int:
             output.tell(job.error, prefix=f"toolkit {name}")
         elif invocation.sweeps and job.report and not output.as_json:
             output.show(f"[{name}]\n{job.report.text}\n")
+        return job.report.value if job.report else None
 
     try:
         _with_hydra(invocation, call)
@@ -247,7 +248,7 @@ def _body(target: str) -> Callable[[DictConfig], Report]:
     return body
 
 
-def _with_hydra(invocation: Invocation, call: Callable[[DictConfig], None]) -> None:
+def _with_hydra(invocation: Invocation, call: Callable[[DictConfig], float | None]) -> None:
     """Let Hydra compose the configuration and hand it to ``call``; it writes no files."""
     words = with_plus_signs(invocation)
     import hydra

@@ -16,10 +16,12 @@ class Report:
     Args:
         document: JSON-able mapping, printed whole by ``format=json``.
         text: What a person reads on a terminal.
+        value: What a search over settings optimises, where there is something.
     """
 
     document: Mapping[str, Any]
     text: str
+    value: float | None = None
 
 
 def to_json(document: Any) -> str:

@@ -191,10 +191,16 @@ def test_the_command_of_a_policy_makes_it_again(capsys):
 
 
 @pytest.mark.engine
-def test_on_a_cluster_it_is_the_same_as_in_processes(capsys, own_store):
+def test_on_a_cluster_of_several_nodes_it_is_the_same_as_in_processes(capsys, own_store):
+    """Each of three nodes has one CPU, so that three trainings at once need them all."""
     pytest.importorskip("ray")
-    words = ["+algo=bc", SAMPLE, "algo.n_steps=20", "algo.report_every=10", "seeds=[0,1]"]
-    there = train(capsys, *words, "executor=ray", "workers=2")["policies"]
+    from collectors.ray.session import LogicalNode, session
+
+    words = ["+algo=bc", SAMPLE, "algo.n_steps=20", "algo.report_every=10", "seeds=[0,1,2]"]
+    nodes = [LogicalNode(cpus=1, memory=512) for _ in range(3)]
+    with session(None, 100, None, nodes) as names:
+        assert len(names) == 3
+        there = train(capsys, *words, "executor=ray")["policies"]
     kept = {
         p["policy"]: (own_store / "policies" / p["policy"] / "policy.safetensors").read_bytes()
         for p in there
@@ -203,3 +209,32 @@ def test_on_a_cluster_it_is_the_same_as_in_processes(capsys, own_store):
     assert [p["policy"] for p in here] == [p["policy"] for p in there]
     for name, bytes_ in kept.items():
         assert (own_store / "policies" / name / "policy.safetensors").read_bytes() == bytes_
+
+
+def test_a_search_maximises_what_policies_reach_on_training_workloads(capsys):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    words = [
+        "train", "-m", "format=json", "+algo=bc", SAMPLE, "hydra/sweeper=optuna", "score_on=2",
+        "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1",
+        "hydra.sweeper.sampler.seed=1", "algo.n_steps=10", "algo.report_every=10",
+        "algo.learning_rate=tag(log,interval(0.0001,0.01))",
+    ]  # fmt: skip
+    assert cli.main(words) == 0
+    out, err = capsys.readouterr()
+    jobs = json.loads(out)["jobs"]
+    scores = [j["report"]["score"] for j in jobs]
+    assert len(set(scores)) == 3
+    assert len({j["report"]["settings"]["learning_rate"] for j in jobs}) == 3
+    assert f"Best value: {max(scores)}" in err
+
+
+def test_the_score_is_the_mean_return_on_the_workloads_of_the_gate(capsys):
+    from toolkit.envs.registration import scenario_of
+    from toolkit.learning.play import GATE, play
+    from toolkit.policies.learned import found
+
+    told = train(capsys, "+algo=ppo", "scenario=workflows_tiny", *TINY, "score_on=3")
+    network = found(told["path"]).scorer
+    seeds = range(GATE, GATE + 3)
+    score = play(network, scenario_of("workflows_tiny"), seeds, sampled=False).mean()
+    assert told["score"] == pytest.approx(score)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from toolkit.errors import require
 from toolkit.fanout import crew
 from toolkit.learning.ground import ground_of, init_of, scenario_words
 from toolkit.learning.learner import Algorithm, Given, Trained, run, silence_gym
+from toolkit.learning.play import GATE, play
 from toolkit.policies import learned
 from toolkit.policies.named import roots
 from toolkit.progress import progress, say
@@ -41,7 +43,8 @@ def train(cfg: DictConfig) -> Report:
         found: Report = instantiate(cfg.experiment, _convert_="all").run(cfg)
         return found
     if cfg.seeds is None:
-        return _report(made(cfg))
+        report = _report(made(cfg))
+        return _scored(report, cfg) if int(cfg.score_on) > 0 else report
     require(
         not isinstance(cfg.seeds, int | float | str), f"seeds is a list, e.g. seeds=[{cfg.seeds}]"
     )
@@ -241,6 +244,23 @@ def _every(seconds: float) -> Callable[[], bool]:
 
 def _device() -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu:0"
+
+
+def _scored(report: Report, cfg: DictConfig) -> Report:
+    """Add the mean return on training workloads, which a search over settings maximises."""
+    store = Store()
+    ground = ground_of(cfg, store, offline=False)
+    init = init_of(with_words(cfg, init=report.document["policy"]), store, ground.described)
+    seeds = range(GATE, GATE + int(cfg.score_on))
+    network, scenario = init.network, ground.scenario
+    assert network is not None and scenario is not None
+    score = float(play(network, scenario, seeds, sampled=False).mean())
+    return replace(
+        report,
+        document={**report.document, "score": score},
+        text=f"{report.text}\nmean return on {len(seeds)} training workloads: {score:.4g}",
+        value=score,
+    )
 
 
 def _report(product: Product) -> Report:
