@@ -21,6 +21,7 @@ from toolkit.errors import require
 from toolkit.features.observe import sizes_of
 from toolkit.learning.actor_critic import ReplayPPO
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
+from toolkit.learning.distil import distilled
 from toolkit.learning.learner import Given
 from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
 from toolkit.learning.offline import normalise
@@ -199,6 +200,8 @@ class PPOLearner:
                 tolerated=0.02,
                 device=given.device,
             )
+        if len(actor.members) > 1:
+            actor = distilled(actor, self._scenario, seed=given.seed, device=given.device)
         critic = CandidateScorer(actor.shape)
         critic.normalise_like(actor.members[0])
         return actor, critic
