@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from toolkit.workload import Floats, Ints
 
@@ -104,11 +104,11 @@ class Trees:
         return Trees(base=float(told["base"]), threshold=threshold, **whole)
 
 
-@njit(cache=True, error_model="numpy", parallel=True)
+@njit(cache=True, error_model="numpy")
 def _add(
     x: Floats, root: Ints, feature: Ints, threshold: Floats, left: Ints, right: Ints, out: Floats
 ) -> None:
-    for i in prange(len(x)):
+    for i in range(len(x)):
         total = 0.0
         for start in root:
             node = start
