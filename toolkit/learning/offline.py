@@ -31,7 +31,7 @@ class Offline(ABC):
     Args:
         n_steps: Gradient steps; exactly so many are taken.
         batch_size: Transitions per step.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam, falling to a tenth in the end.
         multi_step: Steps whose rewards count before the value of what follows does.
         hidden: Width of the network.
         attention: Whether candidates look at one another.
@@ -105,9 +105,7 @@ class Offline(ABC):
         """Return a training before its first step."""
         data = given.transitions(self.name)
         torch.manual_seed(given.seed)
-        return OfflineLearner(
-            self.algo(data.sizes, given.device), data, given, self.batch_size, self.multi_step
-        )
+        return OfflineLearner(self.algo(data.sizes, given.device), data, given, self)
 
 
 class OfflineLearner:
@@ -117,26 +115,20 @@ class OfflineLearner:
         algo: The algorithm, in d3rlpy's form.
         data: The dataset.
         given: Discount and seed.
-        batch_size: Transitions per step.
-        multi_step: Steps whose rewards count before the value of what follows does.
+        settings: Hyper-parameters.
     """
 
     def __init__(
-        self,
-        algo: ScorerAlgo,
-        data: Transitions,
-        given: Given,
-        batch_size: int,
-        multi_step: int,
+        self, algo: ScorerAlgo, data: Transitions, given: Given, settings: Offline
     ) -> None:
         self._buffer = FlatBuffer(
             data,
             discount_seconds=given.discount_seconds,
             seed=given.seed,
             reward_scale=return_scale(data, given.discount_seconds),
-            multi_step=multi_step,
+            multi_step=settings.multi_step,
         )
-        self._algo, self._batch_size = algo, batch_size
+        self._algo, self._settings = algo, settings
         algo.create_impl((data.observations.shape[1],), data.sizes[1])
         normalise(algo.networks().values(), seen(data, given.seed))
 
@@ -147,7 +139,11 @@ class OfflineLearner:
 
     def step(self, most: int) -> tuple[int, Mapping[str, float]]:
         """Take one gradient step."""
-        batch = self._buffer.sample_transition_batch(self._batch_size)
+        s = self._settings
+        for optimiser in self._algo.optimisers().values():
+            for group in optimiser.param_groups:
+                group["lr"] = s.learning_rate * (1 - 0.9 * self.done / s.n_steps)
+        batch = self._buffer.sample_transition_batch(s.batch_size)
         return 1, self._algo.update(batch)
 
     def network(self) -> Ensemble:

@@ -369,6 +369,7 @@ class PPOLearner:
             self._best = score
             kept = policy.actor.state_dict()
             self._best_actor = {k: v.detach().cpu().clone() for k, v in kept.items()}
+            self._trust = min(1.0, 2 * self._trust)
             return
         warm = s.warm_start
         if self._given.init is not None and score < self._best - warm.tolerated * abs(self._best):
