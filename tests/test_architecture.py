@@ -82,6 +82,7 @@ ONLY_IN = {
         "toolkit/mistakes.py",
         "toolkit/settings.py",
         "toolkit/learning/ground.py",
+        "toolkit/envs/registration.py",
         "evaluations/offline_to_online.py",
         *BODIES,
     ),

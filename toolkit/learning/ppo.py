@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from toolkit.envs.flat import FlatVecEnv
 from toolkit.errors import require
@@ -22,10 +22,11 @@ from toolkit.features.observe import sizes_of
 from toolkit.learning.actor_critic import ReplayPPO
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.distil import distilled
+from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given
 from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
 from toolkit.learning.offline import normalise
-from toolkit.learning.play import GATE, looked_at, play
+from toolkit.learning.play import looked_at
 from toolkit.learning.rollouts import spread_of_returns
 from toolkit.learning.warm_start import WarmStart, temperature_of
 from toolkit.seeding import generator
@@ -154,7 +155,8 @@ class PPOLearner:
         self._first = int(generator(given.seed, "copies").integers(2**30))
         self._stage = 0
         self._env = FlatVecEnv(self._playing(), copies, self._first, settings.alike)
-        self._gate = range(GATE, GATE + settings.gate_workloads)
+        tolerated = settings.warm_start.tolerated if given.init is not None else np.inf
+        self._gate = Gate(scenario, settings.gate_workloads, tolerated, given.device)
         actor, critic = self._networks()
         self._model = ReplayPPO(
             settings,
@@ -169,10 +171,7 @@ class PPOLearner:
         if given.init is not None:
             self._model.reference = copy.deepcopy(actor).requires_grad_(False).eval()
         self._settle(self._env.reset(), np.ones(copies, dtype=np.bool_))
-        self._done, self._updates, self._warmed, self._trust = 0, 0, 0, 1.0
-        self._looks: list[float] = []
-        self._best = -np.inf
-        self._best_actor: dict[str, Tensor] = {}
+        self._done, self._updates, self._warmed = 0, 0, 0
         self._look()
 
     def _networks(self) -> tuple[Ensemble, CandidateScorer]:
@@ -195,7 +194,7 @@ class PPOLearner:
             actor.temperature = temperature_of(
                 actor.to(given.device),
                 self._scenario,
-                self._gate,
+                self._gate.seeds,
                 s.warm_start.temperatures,
                 tolerated=0.02,
                 device=given.device,
@@ -233,34 +232,23 @@ class PPOLearner:
             self._look()
         if model.returns:
             measured["return"] = float(np.mean(model.returns))
-        measured["gate"] = self._looks[-1]
+        measured["gate"] = self._gate.looks[-1]
         return taken, measured
 
     def network(self) -> Ensemble:
         """Return the policy that the gate found best."""
         actor = copy.deepcopy(self._model.policy.actor).cpu()
-        actor.load_state_dict(self._best_actor)
+        self._gate.give(actor)
         return actor.eval()
 
     def story(self) -> Mapping[str, float]:
-        """Return where the gate saw the training start, fall to, and end, and its regret.
-
-        The regret is the mean by which the looks lay below the best, relative to its size.
-        """
-        looks = np.array(self._looks)
-        return {
-            "start": float(looks[0]),
-            "worst": float(looks.min()),
-            "end": float(looks[-1]),
-            "best": self._best,
-            "regret": float((self._best - looks).mean() / max(abs(self._best), 1e-12)),
-            "critic_warmed": float(self._warmed),
-        }
+        """Return what the gate saw, and how long the critic was warmed."""
+        return {**self._gate.story(), "critic_warmed": float(self._warmed)}
 
     def state(self) -> State:
         """Return all that decides how the training goes on."""
         model = self._model
-        best = {f"best.{k}": v for k, v in self._best_actor.items()}
+        best, seen = self._gate.state()
         return State(
             tensors={
                 **packed(self._modules(), self._optimisers()),
@@ -272,11 +260,9 @@ class PPOLearner:
                 "updates": self._updates,
                 "warmed": self._warmed,
                 "warming": self._warming,
-                "trust": self._trust,
                 "scaled": model.scaled,
                 "scale": model.scale,
-                "looks": self._looks,
-                "best": self._best,
+                "gate": seen,
                 "stage": self._stage,
                 "minibatches": state_of(model.rng),
                 "copies": self._env.state(),
@@ -288,14 +274,10 @@ class PPOLearner:
         """Go on from a state."""
         told, model = state.numbers, self._model
         unpack(state.tensors, self._modules(), self._optimisers())
-        self._best_actor = {
-            k.removeprefix("best."): v for k, v in state.tensors.items() if k.startswith("best.")
-        }
+        self._gate.restore(state.tensors, told["gate"])
         self._done, self._updates = int(told["done"]), int(told["updates"])
         self._warmed, self._warming = int(told["warmed"]), bool(told["warming"])
-        self._trust, model.scaled = float(told["trust"]), bool(told["scaled"])
-        self._looks, self._best = list(told["looks"]), float(told["best"])
-        model.scale = float(told["scale"])
+        model.scaled, model.scale = bool(told["scaled"]), float(told["scale"])
         model.rng.bit_generator.state = told["minibatches"]
         self._enter(int(told["stage"]))
         seen = self._env.restore(told["copies"])
@@ -335,7 +317,7 @@ class PPOLearner:
     def _schedule(self) -> None:
         s, model = self._settings, self._model
         share = self._done / s.n_steps
-        rate = s.learning_rate * (1 - 0.9 * share) * self._trust
+        rate = s.learning_rate * (1 - 0.9 * share) * self._gate.trust
         if self._given.init is not None:
             ramp = s.warm_start.ramp
             learnt = self._done - self._warmed
@@ -359,20 +341,5 @@ class PPOLearner:
         model.scaled = True
 
     def _look(self) -> None:
-        """Play the workloads of the gate; keep the best policy, and go back to it after a fall."""
-        s, policy = self._settings, self._model.policy
-        device = self._given.device
-        returns = play(policy.actor, self._scenario, self._gate, sampled=False, device=device)
-        score = float(returns.mean())
-        self._looks.append(score)
-        if score > self._best:
-            self._best = score
-            kept = policy.actor.state_dict()
-            self._best_actor = {k: v.detach().cpu().clone() for k, v in kept.items()}
-            self._trust = min(1.0, 2 * self._trust)
-            return
-        warm = s.warm_start
-        if self._given.init is not None and score < self._best - warm.tolerated * abs(self._best):
-            policy.actor.load_state_dict(self._best_actor)
-            policy.optimizer.state.clear()
-            self._trust /= 2
+        policy = self._model.policy
+        self._gate.look(policy.actor, policy.optimizer)
