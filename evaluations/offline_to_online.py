@@ -59,8 +59,8 @@ class OfflineToOnline:
         settings: Settings of algorithms that differ from their YAML, by algorithm.
         plays: Name of the scenario that the online algorithm plays, and overrides; the dataset's
             own when absent.
-        judged: Grounds by name, each the name of a scenario and overrides; the dataset's own when
-            absent.
+        judged: Grounds by name, each the name of a scenario and overrides, or None to leave it
+            out; the dataset's own when absent.
     """
 
     name: str
@@ -75,7 +75,7 @@ class OfflineToOnline:
     first_seed: int
     settings: Mapping[str, Mapping[str, Any]] | None = None
     plays: Sequence[str] | None = None
-    judged: Mapping[str, Sequence[str]] | None = None
+    judged: Mapping[str, Sequence[str] | None] | None = None
 
     def __post_init__(self) -> None:
         require(len(self.offline) > 0, "experiment.offline must name an algorithm")
@@ -100,12 +100,15 @@ class OfflineToOnline:
         data = load_dataset(self.dataset)
         arms = self._trained(cfg)
         own_name, own_words = data.card.played()
+        judged: Mapping[str, Sequence[str] | None]
         judged = self.judged or {data.id: [own_name, *own_words]}
         document: dict[str, Any] = {
             "experiment": self.name,
             "dataset": data.id,
             "workloads": self.workloads,
-            "grounds": {n: self._ground(n, w, arms, data, cfg) for n, w in judged.items()},
+            "grounds": {
+                n: self._ground(n, w, arms, data, cfg) for n, w in judged.items() if w is not None
+            },
             "stories": {
                 name: [dict(p.manifest["about"]["story"]) for p in products]
                 for name, products in arms.items()
