@@ -92,6 +92,12 @@ def log_training(
         return run_id
 
 
+def forget(run: str) -> None:
+    """Take back a run that nothing came of."""
+    with _client() as client:
+        client.delete_run(run)
+
+
 def log_evaluation(
     *,
     suite: str,

@@ -162,6 +162,9 @@ def test_several_seeds_are_nested_runs_and_the_same_as_alone(capsys):
     assert nested.data.tags["mlflow.parentRunId"] == parent
     assert nested.data.params["seed"] == "1"
     assert nested.data.tags["dataset_digest"]
+    train(capsys, *words, "seeds=[0,1]", "workers=1")
+    runs_now = client.search_runs([experiment.experiment_id])
+    assert [r.info.run_id for r in runs_now if r.info.run_name == "bc, 2 trainings"] == [parent]
 
 
 def test_words_that_would_not_be_heeded_are_refused(capsys):

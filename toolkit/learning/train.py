@@ -88,6 +88,7 @@ def several(each: Sequence[DictConfig], cfg: DictConfig) -> list[Product]:
     )
     items = [(i, OmegaConf.to_yaml(c, resolve=True), parent) for i, c in enumerate(each)]
     store, found = Store(), dict[int, str]()
+    before = {p.id for p in store.list("policies")}
     with (
         progress("training side by side", len(items), "policies") as bar,
         crew(str(cfg.executor), cfg.workers, cfg.ray.address) as hand_out,
@@ -95,6 +96,8 @@ def several(each: Sequence[DictConfig], cfg: DictConfig) -> list[Product]:
         for i, name in hand_out(_one, items):
             found[i] = name
             bar.update(note=name)
+    if not cfg.force and set(found.values()) <= before:
+        tracking.forget(parent)
     return [store.get("policies", found[i]) for i in range(len(items))]
 
 
