@@ -24,7 +24,7 @@ def gains(
     """Return what each learned policy saves against the rival that was best on the engine.
 
     Args:
-        learned: Policies that were trained.
+        learned: Policies that were trained; those that met no workload of the rival do not count.
         rivals: Rules that they are to beat; those that did not run do not count.
         real: Mean latency on the engine, s; the k-th repeats of two policies ran in one turn.
         predicted: Mean latency as it was sealed, s.
@@ -38,7 +38,9 @@ def gains(
     if not ran:
         return []
     rival = min(ran, key=lambda r: (_mean(real, r), r))
-    return [_gain(p, rival, real, predicted) for p in learned if p != rival]
+    beside = {s for p, s in real if p == rival}
+    met = [p for p in learned if any(q == p and s in beside for q, s in real)]
+    return [_gain(p, rival, real, predicted) for p in met if p != rival]
 
 
 def _gain(policy: str, rival: str, real: Cells, predicted: Cells) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from toolkit.data.dataset import Dataset, load_dataset
 from toolkit.envs.registration import scenario_of, settings_of
 from toolkit.errors import require
 from toolkit.fanout import crew
+from toolkit.learning.ground import command
 from toolkit.learning.play import GATE, played
 from toolkit.learning.train import several, with_words
 from toolkit.live import chooser, rollout
@@ -218,7 +219,7 @@ class OfflineToOnline:
                 "dataset": data.id,
                 "dataset_digest": data.digest[:36],
                 "commit": revision(),
-                "command": "toolkit train +experiment=offline_to_online",
+                "command": command(),
                 "cell_key": fingerprint(
                     self.name, ground, row["policy"], data.digest, [p.digest for p in products],
                     self.workloads, self.first_seed, SIMULATOR,

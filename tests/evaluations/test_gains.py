@@ -38,3 +38,4 @@ def test_a_policy_that_loses_is_said_to_lose():
 def test_without_rivals_or_learned_policies_there_is_nothing_to_say():
     assert gains(["net"], ["absent"], REAL, SAID) == []
     assert gains([], ["static"], REAL, SAID) == []
+    assert gains(["never ran"], ["static"], REAL, SAID) == []

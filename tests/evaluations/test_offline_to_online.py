@@ -1,6 +1,7 @@
 """The pipeline from a dataset to policies judged on unseen workloads."""
 
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,9 @@ def test_the_whole_pipeline(capsys):
     assert board.set_index("policy")["learned"].to_dict() == {
         "srpt_heft": False, "random": False, "linear": False, "bc": True, "bc → ppo": True,
     }  # fmt: skip
+    told_command = shlex.split(board["command"].iloc[0])
+    # The command line puts the plus signs itself where Hydra wants them.
+    assert told_command == ["toolkit", *(w.removeprefix("+") for w in WORDS)]
     assert cli.main(WORDS) == 0
     assert json.loads(capsys.readouterr().out)["grounds"] == told["grounds"]
 

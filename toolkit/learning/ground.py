@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -226,6 +227,12 @@ def scenario_words() -> list[str]:
         return []
     told = [str(w).lstrip("+") for w in HydraConfig.get().overrides.task]
     return [w for w in told if w.partition("=")[0].partition(".")[0] == "scenario"]
+
+
+def command() -> str:
+    """Return the command line that is being carried out."""
+    words = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return shlex.join(["toolkit", "train", *map(str, words)])
 
 
 def _of_replay(store: Store, cfg: DictConfig) -> Ground:

@@ -31,7 +31,7 @@ class Offline(ABC):
     Args:
         n_steps: Gradient steps; exactly so many are taken.
         batch_size: Transitions per step.
-        learning_rate: Of Adam, falling to a tenth in the end.
+        learning_rate: Of Adam; from a dataset it falls to a tenth in the end.
         multi_step: Steps whose rewards count before the value of what follows does.
         hidden: Width of the network.
         attention: Whether candidates look at one another.
