@@ -20,7 +20,7 @@ from toolkit.calibration.calibration import Calibration
 from toolkit.calibration.ensure import ensure as calibrated
 from toolkit.errors import ConfigError
 from toolkit.features.observe import FEATURISER
-from toolkit.live import chooser, rollout
+from toolkit.live import rollout
 from toolkit.policies.named import Named, named
 from toolkit.policies.shipped import folders
 from toolkit.progress import Progress, progress
@@ -28,7 +28,7 @@ from toolkit.report import Report
 from toolkit.revision import revision
 from toolkit.seeding import generator
 from toolkit.simulator.recorded import Forced, Recorded, replayable, scenario_of, workload_of
-from toolkit.simulator.simulator import SIMULATOR, Simulator
+from toolkit.simulator.simulator import SIMULATOR, simulated
 from toolkit.statistics import Interval, bootstrap, mean, paired
 from toolkit.store import Product, Store, fingerprint
 
@@ -176,15 +176,11 @@ def _simulate(
     rows = []
     for seed in range(suite.first_seed, suite.first_seed + suite.seeds):
         workload = calibration.plan(seed)
-        policy.policy.reset(workload)
-        episode = rollout(
-            Simulator(calibration, seed),
-            workload,
-            chooser(policy.policy, seed),
-            horizon=calibration.horizon,
-            weights=calibration.weights,
-        )
-        rows.append({"seed": seed, **measure(episode, workload)})
+        episode = simulated(
+            calibration, policy.policy, workload, seed,
+            horizon=calibration.horizon, weights=calibration.weights,
+        )  # fmt: skip
+        rows.append({"seed": seed, **measure(episode)})
         bar.update(note=name)
     return pd.DataFrame(rows)
 
@@ -203,7 +199,7 @@ def _recorded_cells(suite: Suite, recording: Product, store: Store) -> Cells:
             horizon=scenario.horizon,
             weights=scenario.weights,
         )
-        cell = {"seed": int(about["seed"]), **measure(episode, workload)}
+        cell = {"seed": int(about["seed"]), **measure(episode)}
         rows.setdefault(str(about["policy"]), []).append(cell)
     # A workload that was met several times is one cell: the mean.
     cells = {
@@ -237,7 +233,7 @@ def _record(
         "iqm": bootstrap(frame["score"].to_numpy(), rng).value,
         "n_seeds": float(len(frame)),
     }
-    for name in UNITS:
+    for name in (n for n in UNITS if n in frame):
         values = frame[name].to_numpy(dtype=np.float64)
         if not np.isfinite(values).all():
             continue
@@ -311,7 +307,7 @@ def _error(calibration: Product) -> float:
 
 
 def _means(cells: pd.DataFrame) -> dict[str, float]:
-    return {n: float(cells[n].mean()) for n in UNITS}
+    return {n: float(cells[n].mean()) for n in UNITS if n in cells}
 
 
 def _text(

@@ -8,38 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from evaluations.metrics import measure
+from evaluations.cells import BOUND, cells
+from evaluations.metrics import UNITS
 from toolkit import tracking
 from toolkit.catalogue import Catalogue
 from toolkit.data.dataset import Dataset, load_dataset
-from toolkit.envs.registration import scenario_of, settings_of
+from toolkit.envs.registration import settings_of
 from toolkit.errors import require
-from toolkit.fanout import crew
 from toolkit.learning.ground import command
-from toolkit.learning.play import GATE, played
+from toolkit.learning.play import GATE
 from toolkit.learning.train import several, with_words
-from toolkit.live import chooser, rollout
-from toolkit.policies.learned import Learned
-from toolkit.policies.named import named, roots
-from toolkit.policies.policy import Policy
-from toolkit.progress import progress, say
+from toolkit.policies.named import roots
 from toolkit.report import Report
 from toolkit.revision import revision
-from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
-from toolkit.simulator.simulator import SIMULATOR, Simulator
+from toolkit.simulator.simulator import SIMULATOR
 from toolkit.statistics import Interval, bootstrap, mean
-from toolkit.store import Product, Store, fingerprint
+from toolkit.store import Product, fingerprint
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 FLOOR = "random"
 """The baseline that scores 0."""
-_CHUNK = 20
-"""Workloads that a worker plays at a time."""
+MORE_IS_BETTER = ("throughput", "return_mean")
+"""Metrics of which more is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +46,10 @@ class OfflineToOnline:
         offline: Algorithms that learn from it.
         online: The algorithm that goes on from each.
         seeds: Of the trainings.
+        scratch: Whether the online algorithm also begins with nothing.
         baselines: Rules beside them; the best of them on training workloads is the reference.
-        tuned: Rules that were tuned for what is judged, and are no reference.
+        also: Rules to compare with that are no reference: tuned for what is judged, or told more.
+        metrics: What is compared, see ``evaluations.metrics.UNITS``; the first ranks.
         chosen_on: Training workloads that tell which baseline is the best.
         workloads: Unseen workloads that are judged on, of each ground.
         first_seed: Seed of the first of them.
@@ -70,10 +66,12 @@ class OfflineToOnline:
     online: str
     seeds: Sequence[int]
     baselines: Sequence[str]
-    tuned: Sequence[str]
+    also: Sequence[str]
     chosen_on: int
     workloads: int
     first_seed: int
+    metrics: Sequence[str] = ("latency_mean",)
+    scratch: bool = False
     settings: Mapping[str, Mapping[str, Any]] | None = None
     plays: Sequence[str] | None = None
     judged: Mapping[str, Sequence[str] | None] | None = None
@@ -84,6 +82,11 @@ class OfflineToOnline:
         require(
             FLOOR in self.baselines and len(self.baselines) > 1,
             f"experiment.baselines must name {FLOOR!r}, which scores 0, and another rule",
+        )
+        strange = sorted(set(self.metrics) - set(UNITS))
+        require(
+            len(self.metrics) > 0 and not strange,
+            f"experiment.metrics must name one or more of {', '.join(UNITS)}, got {strange}",
         )
         grounds = {**(self.judged or {}), "plays": self.plays}
         for name, words in grounds.items():
@@ -133,8 +136,12 @@ class OfflineToOnline:
             self._words(cfg, self.online, seed=int(p.manifest["about"]["seed"]), init=p.id, **told)
             for p in offline
         ]
+        if self.scratch:
+            words += [self._words(cfg, self.online, seed=s, **told) for s in self.seeds]
         online = several(words, cfg)
         count = len(self.seeds)
+        if self.scratch:
+            arms[self.online] = online[len(offline) :]
         for i, algo in enumerate(self.offline):
             part = slice(i * count, (i + 1) * count)
             arms[algo], arms[f"{algo} → {self.online}"] = offline[part], online[part]
@@ -153,43 +160,57 @@ class OfflineToOnline:
         cfg: DictConfig,
     ) -> dict[str, Any]:
         """Return what all policies are worth on one ground, best first."""
-        ground = (words[0], tuple(words[1:]))
+        main = self.metrics[0]
         # Unseen workloads would flatter the rule that is best on them.
-        before = _played(
-            ground,
+        before = cells(
             {n: [n] for n in self.baselines if n != FLOOR},
+            words,
             range(GATE, GATE + self.chosen_on),
             cfg,
         )
-        best = min(before, key=lambda n: (float(np.log(before[n]["latency_mean"]).mean()), n))
-        names = {n: [n] for n in (*self.baselines, *self.tuned)}
+        sign = -1.0 if main in MORE_IS_BETTER else 1.0
+        best = min(before, key=lambda n: (sign * float(np.log(before[n][main]).mean()), n))
+        names = {n: [n] for n in (*self.baselines, *self.also)}
         names |= {arm: [p.id for p in products] for arm, products in arms.items()}
         seeds = range(self.first_seed, self.first_seed + self.workloads)
-        cells = _played(ground, names, seeds, cfg)
-        floor, top = (float(cells[n]["return_mean"].mean()) for n in (FLOOR, best))
+        found = cells({**names, BOUND: [BOUND]}, words, seeds, cfg)
+        least = found.pop(BOUND)
+        rules = (best, *self.also)
+        floor, top = (float(found[n]["return_mean"].mean()) for n in (FLOOR, best))
         rows = []
-        for policy, found in cells.items():
-            frame = found.groupby("seed", as_index=False).mean(numeric_only=True)
+        for policy, played in found.items():
+            frame = played.groupby("seed", as_index=False).mean(numeric_only=True)
             frame["score"] = 100 * (frame["return_mean"] - floor) / (top - floor)
             score = bootstrap(
                 frame["score"].to_numpy(), generator(0, "score", self.name), statistic=mean
             )
-            rows.append(
-                {
-                    "policy": policy,
-                    "trainings": int(found["training"].nunique()),
-                    "latency_mean": float(frame["latency_mean"].mean()),
-                    "makespan": float(frame["makespan"].mean()),
-                    "score": vars(score),
-                    "ratios": {
-                        rule: vars(ratio_of(found, cells[rule], generator(0, "ratio", self.name)))
-                        for rule in (best, *self.tuned)
-                    },
-                }
-            )
+            row = {
+                "policy": policy,
+                "trainings": int(played["training"].nunique()),
+                "means": {m: float(frame[m].mean()) for m in UNITS if m in frame},
+                "score": vars(score),
+                "ratios": {
+                    rule: {m: self._ratio(played, found[rule], m) for m in self.metrics}
+                    for rule in rules
+                },
+            }
+            row["by_waiting"] = by_waiting(played, found[FLOOR])
+            rows.append(row)
             self._record(name, rows[-1], frame, arms.get(policy, []), data)
-        rows.sort(key=lambda r: float(r["ratios"][best]["value"]))
-        return {"scenario": list(words), "best": best, "policies": rows}
+        rows.sort(key=lambda r: sign * float(r["ratios"][best][main]["value"]))
+        return {
+            "scenario": list(words),
+            "best": best,
+            "policies": rows,
+            "bound": {
+                m: {"mean": float(least[m].mean()), "ratio": self._ratio(least, found[best], m)}
+                for m in self.metrics
+                if m in least
+            },
+        }
+
+    def _ratio(self, some: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, float]:
+        return vars(ratio_of(some, others, metric, generator(0, "ratio", self.name)))
 
     def _record(
         self,
@@ -208,8 +229,7 @@ class OfflineToOnline:
                 "ci_low": score["low"],
                 "ci_high": score["high"],
                 "iqm": bootstrap(frame["score"].to_numpy(), generator(0, "iqm")).value,
-                "latency_mean": float(row["latency_mean"]),
-                "return_mean": float(frame["return_mean"].mean()),
+                **row["means"],
             },
             params={"dataset": data.id, "trainings": row["trainings"]},
             tags={
@@ -225,7 +245,7 @@ class OfflineToOnline:
                     self.workloads, self.first_seed, SIMULATOR,
                 ),
             },
-            cells=frame[["seed", "score", "return_mean", "latency_mean", "makespan"]],
+            cells=frame[["seed", "score", *row["means"]]],
         )  # fmt: skip
 
     def _text(self, document: Mapping[str, Any]) -> str:
@@ -234,20 +254,17 @@ class OfflineToOnline:
             f"{self.workloads} unseen workloads each"
         ]
         for name, ground in document["grounds"].items():
-            rules = list(ground["policies"][0]["ratios"])
-            heads = "".join(f"  {f'of {rule} [95 % CI]':<26}" for rule in rules)
-            lines.append(f"{name}: {' '.join(ground['scenario'])}")
-            lines.append(f"  {'policy':<18}{'trainings':>10}{'completion, s':>15}{heads}  score")
-            for r in ground["policies"]:
-                told = [r["ratios"][rule] for rule in rules]
-                each = [f"{t['value']:.3f} [{t['low']:.3f}, {t['high']:.3f}]" for t in told]
-                lines.append(
-                    f"  {r['policy']:<18}{r['trainings']:>10}{r['latency_mean']:>15.1f}"
-                    f"{''.join(f'  {e:<26}' for e in each)}{r['score']['value']:>7.1f}"
-                )
+            lines += [f"{name}: {' '.join(ground['scenario'])}"]
+            for metric in self.metrics:
+                lines += self._table(ground, metric)
+            lines += [
+                f"  {r['policy']} waits less than {FLOOR}: {r['by_waiting']:.0%} of what it saves"
+                for r in ground["policies"]
+                if "wait_mean" in self.metrics and r["by_waiting"] is not None
+            ]
         lines.append(
-            "  of a rule: geometric mean over workloads of mean completion time, paired; the first"
-            " is the best untuned one on training workloads. Score: 0 is random, 100 that rule"
+            "  of a rule: geometric mean over workloads, paired; the first is the best baseline"
+            f" on training workloads. Score of returns: 0 is {FLOOR}, 100 that rule"
         )
         for name, stories in document["stories"].items():
             if any("start" in s for s in stories):
@@ -260,6 +277,31 @@ class OfflineToOnline:
         lines.append("next: toolkit leaderboard all=true evaluate=false")
         return "\n".join(lines)
 
+    def _table(self, ground: Mapping[str, Any], metric: str) -> list[str]:
+        """Return one metric of all policies and of the bound, as lines."""
+        rules = list(ground["policies"][0]["ratios"])
+        heads = "".join(f"  {f'of {rule} [95 % CI]':<28}" for rule in rules)
+        lines = [f"  {metric:<20}{'trainings':>10}{'mean':>12}{heads}  score"]
+        for r in ground["policies"]:
+            told = "".join(f"  {_shown(r['ratios'][rule][metric]):<28}" for rule in rules)
+            lines.append(
+                f"  {r['policy']:<20}{r['trainings']:>10}{r['means'][metric]:>12.4g}{told}"
+                f"{r['score']['value']:>7.1f}"
+            )
+        if metric in ground["bound"]:
+            bound = ground["bound"][metric]
+            lines.append(
+                f"  {'(no policy beyond)':<20}{'':>10}{bound['mean']:>12.4g}"
+                f"  {_shown(bound['ratio'])}"
+            )
+        return lines
+
+
+def _shown(ratio: Mapping[str, float]) -> str:
+    if not np.isfinite(ratio["value"]):
+        return "–"
+    return f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
+
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested values with some that differ."""
@@ -271,87 +313,34 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return found
 
 
-def ratio_of(cells: pd.DataFrame, best: pd.DataFrame, rng: np.random.Generator) -> Interval:
-    """Return the geometric mean of mean completion times over those of another policy.
+def ratio_of(
+    some: pd.DataFrame, others: pd.DataFrame, metric: str, rng: np.random.Generator
+) -> Interval:
+    """Return the geometric mean over workloads of the ratio of a metric to that of another policy.
 
     Args:
-        cells: With ``seed``, ``training`` and ``latency_mean``, s.
-        best: The same of the other.
+        some: With ``seed`` and the metric, a row per workload and training.
+        others: The same of the other policy.
+        metric: Of which; NaN comes of one that is 0 somewhere.
         rng: Of the bootstrap over workloads; trainings are averaged within each.
     """
-    logs = [np.log(frame["latency_mean"]).groupby(frame["seed"]).mean() for frame in (cells, best)]
+    with np.errstate(divide="ignore"):
+        logs = [np.log(frame[metric]).groupby(frame["seed"]).mean() for frame in (some, others)]
     both = pd.concat(logs, axis=1, join="inner").to_numpy(dtype=np.float64)
+    if not np.isfinite(both).all():
+        return Interval(np.nan, np.nan, np.nan)
     found = bootstrap(both[:, 0] - both[:, 1], rng, statistic=mean)
     return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high)))
 
 
-def _played(
-    ground: tuple[str, tuple[str, ...]],
-    names: Mapping[str, Sequence[str]],
-    seeds: Sequence[int],
-    cfg: DictConfig,
-) -> dict[str, pd.DataFrame]:
-    """Return a row per workload and training of each arm."""
-    items = [
-        (arm, i, policy, *ground, list(seeds[k : k + _CHUNK]))
-        for arm, policies in names.items()
-        for i, policy in enumerate(policies)
-        for k in range(0, len(seeds), _CHUNK)
-    ]
-    rows: dict[str, list[dict[str, Any]]] = {arm: [] for arm in names}
-    say(f"{len(items)} times {min(_CHUNK, len(seeds))} episodes are to be played")
-    with (
-        progress("playing unseen workloads", len(items), "pieces") as bar,
-        crew(str(cfg.executor), cfg.workers, cfg.ray.address) as hand_out,
-    ):
-        for arm, found in hand_out(_episodes, items):
-            rows[arm].extend(found)
-            bar.update(note=arm)
-    return {
-        arm: pd.DataFrame(found).sort_values(["training", "seed"]).reset_index(drop=True)
-        for arm, found in rows.items()
-    }
+def by_waiting(some: pd.DataFrame, others: pd.DataFrame) -> float | None:
+    """Return which share of the mean latency that is saved is time before the first task.
 
+    Of batches that is the starting of executors, which who does not switch is spared.
 
-def _episodes(
-    item: tuple[str, int, str, str, tuple[str, ...], list[int]],
-) -> tuple[str, list[dict[str, Any]]]:
-    """Play one policy on some workloads, in a process of its own."""
-    arm, training, policy_name, scenario_name, overrides, seeds = item
-    scenario = scenario_of(scenario_name, overrides)
-    policy = named(policy_name, Store()).policy
-    told = _side_by_side if isinstance(policy, Learned) else _one_by_one
-    rows = told(policy, scenario, seeds)
-    return arm, [{"seed": s, "training": training, **r} for s, r in zip(seeds, rows, strict=True)]
-
-
-def _side_by_side(
-    policy: Learned, scenario: Scenario, seeds: Sequence[int]
-) -> list[dict[str, float]]:
-    """Play a network, which decides for many workloads at once."""
-    torch.set_num_threads(1)
-    policy.reset(scenario.plan(seeds[0]))
-    batch = played(policy.scorer, scenario, seeds, sampled=False)
-    told = [batch.metrics(i) for i in range(len(seeds))]
-    return [
-        {"return_mean": t["return"], "latency_mean": t["latency_mean"], "makespan": t["makespan"]}
-        for t in told
-    ]
-
-
-def _one_by_one(policy: Policy, scenario: Scenario, seeds: Sequence[int]) -> list[dict[str, float]]:
-    """Play a rule."""
-    rows = []
-    for seed in seeds:
-        workload = scenario.plan(seed)
-        policy.reset(workload)
-        episode = rollout(
-            Simulator(scenario, seed),
-            workload,
-            chooser(policy, seed),
-            horizon=scenario.horizon,
-            weights=scenario.weights,
-        )
-        told = measure(episode, workload)
-        rows.append({k: told[k] for k in ("return_mean", "latency_mean", "makespan")})
-    return rows
+    Args:
+        some: With ``wait_mean`` and ``latency_mean``.
+        others: Of the policy that takes longer; None is returned where it does not.
+    """
+    waited, took = (float(others[m].mean() - some[m].mean()) for m in ("wait_mean", "latency_mean"))
+    return waited / took if took > 0 else None

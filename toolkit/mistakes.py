@@ -214,6 +214,10 @@ def _no_setting(key: str, invocation: Invocation) -> ConfigError:
     names = {*settings, *catalogue.used_by(invocation.primary)}
     if key in names:
         return ConfigError(f"{key} cannot be removed", hint=f"write {key}=null")
+    if any(name.startswith(f"{key}.") for name in names):
+        return ConfigError(
+            f"{key} has no entry of that name", hint=f"to add one: '++{key}={{...: ...}}'"
+        )
     near = sorted(name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2])
     near = near or difflib.get_close_matches(key, sorted(names), n=1, cutoff=0.6)
     guess = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -1,5 +1,7 @@
 """Evaluations: metrics by hand, paired cells, scores, the record."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -10,12 +12,14 @@ from tests.recordings import record
 from tests.workloads import Fixed, Luck, estimates, scenario
 from toolkit import trace as traces
 from toolkit import tracking
+from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.live import chooser, rollout
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
 from toolkit.simulator.simulator import Simulator
 from toolkit.store import Store
+from toolkit.workload import CORES, INSTANCES
 
 SUITE = Suite(
     name="test", engine="simulator", policies=["static", "random", "reactive"],
@@ -33,7 +37,7 @@ def test_metrics_of_one_job_by_hand():
         horizon=of.horizon,
         weights=of.weights,
     )
-    found = measure(episode, workload)
+    found = measure(episode)
     w = workload.arrays
     seconds = w.seconds[:, 0] * w.scale[0]
     qc, trim, kmer, align, merge, call = seconds
@@ -44,6 +48,28 @@ def test_metrics_of_one_job_by_hand():
     share = 0.5 * (1 + 2 * 8 / 96)
     assert found["cost"] == pytest.approx(seconds.sum() * share)
     assert found["unfinished"] == 0
+    assert found["wait_mean"] == pytest.approx(0)
+    assert found["service_mean"] == pytest.approx(latency)
+    assert set(found) == set(UNITS) - {"core_seconds", "switches"}
+
+
+def test_metrics_of_batches_by_hand():
+    """Three batches in shapes A, A, B: executors start twice."""
+    of = scenario_of("batches_tiny", ["scenario.period=null", "scenario.batches=3"])
+    workload = of.plan(0)
+    episode = rollout(
+        Simulator(of, 0), workload, chooser(Fixed([0, 0, 4]), 0),
+        horizon=of.horizon, weights=of.weights,
+    )  # fmt: skip
+    found = measure(episode)
+    o = episode.outcome
+    first = [o.started[a:b].min() for a, b in pairwise(workload.arrays.job_ptr)]
+    assert found["wait_mean"] == pytest.approx(2 * of.startup / 3)
+    assert found["service_mean"] == pytest.approx(np.mean(o.completed - first))
+    assert found["latency_mean"] == pytest.approx(found["wait_mean"] + found["service_mean"])
+    cores = of.fleets[[0, 0, 4], CORES] * of.fleets[[0, 0, 4], INSTANCES]
+    assert found["core_seconds"] == pytest.approx(np.mean(cores * (o.completed - o.arrived)))
+    assert found["switches"] == pytest.approx(0.5)
     assert set(found) == set(UNITS)
 
 
@@ -57,7 +83,7 @@ def test_an_episode_cut_by_its_horizon_counts_what_is_missing():
         horizon=1.0,
         weights=of.weights,
     )
-    found = measure(episode, workload)
+    found = measure(episode)
     assert not episode.terminated
     assert found["unfinished"] == np.isnan(episode.outcome.completed).sum() > 0
 

@@ -98,9 +98,9 @@ def test_playing_it_learns_to_beat_what_it_began_with(playing):
     settings = dataclasses.replace(playing, n_steps=600, learning_rate=1e-3, target_interval=50)
     trained = run(settings, given())
     seeds = range(100, 116)
-    learnt = play(trained.network, Placement(), seeds, sampled=False).mean()
+    learnt = play(trained.network, Placement(), seeds, sampled=False).returns.mean()
     untrained = run(dataclasses.replace(playing, n_steps=1), given()).network
-    drawn = play(untrained, Placement(), seeds, sampled=True).mean()
+    drawn = play(untrained, Placement(), seeds, sampled=True).returns.mean()
     assert learnt > drawn
 
 

@@ -37,9 +37,9 @@ def given(seed=0, scenario=None, **more):
 def test_from_scratch_it_learns():
     trained = run(ppo(n_steps=24_576, rollout=128, epochs=4), given())
     seeds = range(100, 124)
-    learnt = play(trained.network, Placement(), seeds, sampled=False)
+    learnt = play(trained.network, Placement(), seeds, sampled=False).returns
     untrained = run(ppo(n_steps=8), given()).network
-    drawn = play(untrained, Placement(), seeds, sampled=True)
+    drawn = play(untrained, Placement(), seeds, sampled=True).returns
     assert learnt.mean() > drawn.mean() + 0.2 * abs(drawn.mean())
     story = trained.story
     assert story["worst"] <= story["start"] <= story["best"]
@@ -123,8 +123,8 @@ def test_the_gate_goes_back_after_a_fall():
     )
     trained = run(ruin, given(init=good))
     gate = range(GATE, GATE + SMALL["gate_workloads"])
-    before = play(good, Placement(), gate, sampled=False).mean()
-    after = play(trained.network, Placement(), gate, sampled=False).mean()
+    before = play(good, Placement(), gate, sampled=False).returns.mean()
+    after = play(trained.network, Placement(), gate, sampled=False).returns.mean()
     assert trained.story["worst"] < before - 0.05 * abs(before)
     assert after >= before
     assert trained.story["start"] == pytest.approx(before)
@@ -180,7 +180,7 @@ def test_the_warmest_temperature_that_plays_well_is_taken():
     seeds, choices = range(200, 208), (1e-3, 0.3, 1e4)
     found = temperature_of(good, Placement(), seeds, choices, tolerated=0.02)
     reached = {
-        t: play(Ensemble(list(good.members), t), Placement(), seeds, sampled=True).mean()
+        t: play(Ensemble(list(good.members), t), Placement(), seeds, sampled=True).returns.mean()
         for t in choices
     }
     best = max(reached.values())
@@ -199,7 +199,9 @@ def test_a_greedy_network_plays_as_its_policy_does():
     policy = Learned(name="mine", scorer=network, about=about)
     seeds = range(300, 306)
     told = references(Placement(), {"mine": policy}, seeds)["mine"]
-    assert play(network, Placement(), seeds, sampled=False).mean() == pytest.approx(told.value)
+    assert play(network, Placement(), seeds, sampled=False).returns.mean() == pytest.approx(
+        told.value
+    )
 
 
 @pytest.mark.parametrize(

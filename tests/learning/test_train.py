@@ -13,6 +13,7 @@ import toolkit
 from tests.recordings import keep, record
 from toolkit import cli
 from toolkit.errors import ConfigError, NotFoundError
+from toolkit.learning.checkpoint import load
 from toolkit.store import Store
 
 SAMPLE = "dataset=placement/workflows-8-stream-mixed-v1-sample"
@@ -106,7 +107,10 @@ def test_a_killed_training_goes_on_to_the_same_weights(capsys, own_store):
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    (left,) = own_store.glob("policies/.*partial/checkpoint.safetensors")
+    before = load(left).numbers["run.seconds"]
     resumed = train(capsys, *words)
+    assert resumed["seconds"] > before > 0
     cut = (own_store / "policies" / resumed["policy"] / "policy.safetensors").read_bytes()
     whole = train(capsys, *words, "force=true")
     assert (own_store / "policies" / whole["policy"] / "policy.safetensors").read_bytes() == cut
@@ -239,5 +243,5 @@ def test_the_score_is_the_mean_return_on_the_workloads_of_the_gate(capsys):
     told = train(capsys, "+algo=ppo", "scenario=workflows_tiny", *TINY, "score_on=3")
     network = found(told["path"]).scorer
     seeds = range(GATE, GATE + 3)
-    score = play(network, scenario_of("workflows_tiny"), seeds, sampled=False).mean()
+    score = play(network, scenario_of("workflows_tiny"), seeds, sampled=False).returns.mean()
     assert told["score"] == pytest.approx(score)

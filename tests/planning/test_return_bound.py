@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluations.metrics import measure
 from tests.simulator import random_scenes
 from tests.workloads import scenario as pipelines
 from toolkit import reward
@@ -17,7 +18,7 @@ from toolkit.cluster import Cluster, Node
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError
 from toolkit.live import chooser, rollout
-from toolkit.planning.return_bound import best_return
+from toolkit.planning.return_bound import best_return, least_metrics
 from toolkit.policies.random import Random
 from toolkit.reward import BatchWeights, Weights, WorkflowWeights
 from toolkit.simulator.simulator import Simulator, Truth
@@ -39,7 +40,7 @@ WEIGHTS = [
 BY_FAMILY = {
     "placement": ["fifo", "shortest_work", "srpt_heft", "heft_static", "linear"],
     "allocation": ["static", "mheft", "reactive"],
-    "configuration": ["largest", "model_greedy", "best_static"],
+    "configuration": ["largest", "model_greedy", "best_static", "least_expected"],
 }
 
 
@@ -131,6 +132,24 @@ def test_no_rule_earns_more_in_random_scenes(case, horizon, which):
     never_above(workload, truth, WEIGHTS[::3], horizon, policy)
 
 
+@settings(max_examples=60, deadline=None)
+@given(cases, st.integers(0, 5), seeds)
+def test_no_episode_measures_less_than_the_least_in_random_scenes(case, which, seed):
+    workload, truth = case
+    family = ("placement", "allocation", "configuration")[workload.family]
+    names = [*BY_FAMILY[family], "random"]
+    policy = make(names[which % len(names)])
+    policy.reset(workload)
+    episode = rollout(
+        Simulator(Given(truth), seed), workload, chooser(policy, seed),
+        horizon=random_scenes.HORIZON, weights=WEIGHTS[0],
+    )  # fmt: skip
+    if episode.terminated:
+        found = measure(episode)
+        for name, least in least_metrics(workload, truth).items():
+            assert found[name] >= least - 1e-7 * (1 + least), name
+
+
 TINY = [
     ("workflows_tiny", []),
     ("workflows_tiny", ["scenario.horizon=40"]),
@@ -197,6 +216,14 @@ def test_a_pipeline_without_a_choice_is_paid_the_bound(in_flight):
     earned, done = played(workload, truth, of.weights, of.horizon, Random())
     assert done
     assert best_return(workload, truth, of.weights, of.horizon) == pytest.approx(earned)
+    policy = Random()
+    episode = rollout(
+        Simulator(Given(truth), 0), workload, chooser(policy, 0), horizon=of.horizon,
+        weights=of.weights,
+    )  # fmt: skip
+    found = measure(episode)
+    least = least_metrics(workload, truth)
+    assert least == pytest.approx({name: found[name] for name in least})
 
 
 @pytest.mark.parametrize("tasks", [1, 3, 7])

@@ -25,11 +25,10 @@ from toolkit.data.transitions import Description
 from toolkit.data.writer import Writer, write_index
 from toolkit.decision import last_seen
 from toolkit.errors import require
-from toolkit.live import chooser, rollout
 from toolkit.policies.policy import Policy
 from toolkit.progress import progress
 from toolkit.scenarios.scenario import Scenario
-from toolkit.simulator.simulator import Simulator
+from toolkit.simulator.simulator import simulated
 
 CHUNK = 8
 """Episodes that a worker simulates at a time, at first and of a learner."""
@@ -91,13 +90,8 @@ def simulate(
         described: Of the dataset.
     """
     workload = scenario.plan(seed)
-    policy.reset(workload)
-    episode = rollout(
-        Simulator(scenario, seed),
-        workload,
-        chooser(policy, seed),
-        horizon=scenario.horizon,
-        weights=scenario.weights,
+    episode = simulated(
+        scenario, policy, workload, seed, horizon=scenario.horizon, weights=scenario.weights
     )
     closing = None if episode.terminated else last_seen(episode.scene)
     rows = rows_of(episode, workload, described, closing=closing)

@@ -10,11 +10,11 @@ import numpy as np
 
 from toolkit import reward
 from toolkit.errors import require
-from toolkit.live import Episode, chooser, rollout
+from toolkit.live import Episode
 from toolkit.planning.return_bound import best_return
 from toolkit.policies.policy import Policy
 from toolkit.seeding import generator
-from toolkit.simulator.simulator import Simulator, TruthModel
+from toolkit.simulator.simulator import TruthModel, simulated
 from toolkit.statistics import bootstrap, mean
 from toolkit.workload import Workload
 
@@ -99,15 +99,10 @@ def references(
         # Planned once for all, which costs as much as a short episode.
         workload = scenario.plan(seed)
         for name, policy in policies.items():
-            policy.reset(workload)
-            episode = rollout(
-                Simulator(scenario, seed),
-                workload,
-                chooser(policy, seed),
-                horizon=scenario.horizon,
-                weights=scenario.weights,
-                record=False,
-            )
+            episode = simulated(
+                scenario, policy, workload, seed,
+                horizon=scenario.horizon, weights=scenario.weights, record=False,
+            )  # fmt: skip
             found[name].append(_measured(episode, scenario.weights))
             if on_episode is not None:
                 on_episode(name)

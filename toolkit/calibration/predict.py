@@ -11,10 +11,10 @@ from toolkit.calibration.calibration import Calibration, speeds_of
 from toolkit.calibration.contention import work
 from toolkit.calibration.executions import Executions, covariates
 from toolkit.calibration.runs import Runs
-from toolkit.live import Episode, Outcome, chooser, rollout
+from toolkit.live import Episode, Outcome
 from toolkit.policies.policy import Policy
 from toolkit.seeding import generator
-from toolkit.simulator.simulator import Simulator, Truth, TruthModel
+from toolkit.simulator.simulator import Truth, TruthModel, simulated
 from toolkit.workload import CPUS, FAMILY, PLACEMENT, Floats, Ints, Workload
 
 METRICS = ("makespan", "latency")
@@ -55,15 +55,11 @@ def predict(
     told: list[tuple[float, float]] = []
     curve, beyond = np.zeros((2, 0)), 0.0
     for k, seed in enumerate(seeds):
-        policy.reset(workload)
-        episode = rollout(
-            Simulator(model, seed),
-            workload,
-            chooser(policy, seed),
-            horizon=calibration.planned.horizon,
-            weights=calibration.planned.weights,
-            record=False,
-        )
+        planned = calibration.planned
+        episode = simulated(
+            model, policy, workload, seed,
+            horizon=planned.horizon, weights=planned.weights, record=False,
+        )  # fmt: skip
         told.append(_told(episode.outcome))
         if k == 0:
             curve = in_use(episode.outcome, workload)

@@ -203,6 +203,11 @@ class Batch:
             for shown in (self.globals[i], self.candidates[i]):
                 shown *= luck(shown.size, self._noise, self._errors[i]).reshape(shown.shape)
 
+    @property
+    def returns(self) -> Floats:
+        """Summed reward of each episode so far, shape [N]; the caller's to keep."""
+        return self.numbers[:, RETURN].copy()
+
     def scene(self, i: int) -> Scene:
         """Return where a copy stands."""
         scene = self._scenes[i]

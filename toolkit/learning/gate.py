@@ -42,7 +42,9 @@ class Gate:
 
     def look(self, actor: Ensemble, optimiser: torch.optim.Optimizer) -> None:
         """Play a policy, and change it where it has fallen."""
-        returns = play(actor, self._scenario, self.seeds, sampled=False, device=self._device)
+        returns = play(
+            actor, self._scenario, self.seeds, sampled=False, device=self._device
+        ).returns
         score = float(returns.mean())
         self.looks.append(score)
         if score > self.best:

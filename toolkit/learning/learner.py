@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,11 +146,13 @@ class Trained:
         network: What was learnt.
         curve: Pairs of steps taken and means of what was measured since the pair before.
         story: What is to be told of the training as a whole.
+        seconds: What it took, those before the checkpoint that it went on from included.
     """
 
     network: Ensemble
     curve: Sequence[tuple[int, Mapping[str, float]]]
     story: Mapping[str, float]
+    seconds: float
 
 
 def run(
@@ -172,12 +175,14 @@ def run(
     Returns:
         What was learnt, after exactly ``n_steps``.
     """
+    began = time.monotonic()
     learner = algorithm.start(given)
     sums: dict[str, list[float]] = {}
     curve: list[tuple[int, Mapping[str, float]]] = []
     if checkpoint is not None and checkpoint.is_file():
         state = load(checkpoint)
         learner.restore(state)
+        began -= float(state.numbers["run.seconds"])
         sums = {k: list(v) for k, v in state.numbers["run.sums"].items()}
         curve = [(int(step), values) for step, values in state.numbers["run.curve"]]
         if curve:
@@ -196,9 +201,15 @@ def run(
             sums = {}
         if checkpoint is not None and due():
             state = learner.state()
-            told: dict[str, Any] = {"run.sums": sums, "run.curve": curve}
+            seconds = time.monotonic() - began
+            told: dict[str, Any] = {
+                "run.sums": sums, "run.curve": curve, "run.seconds": seconds,
+            }  # fmt: skip
             save(checkpoint, State(tensors=state.tensors, numbers={**state.numbers, **told}))
-    return Trained(network=learner.network(), curve=curve, story=learner.story())
+    return Trained(
+        network=learner.network(), curve=curve, story=learner.story(),
+        seconds=time.monotonic() - began,
+    )  # fmt: skip
 
 
 def silence_gym() -> None:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.envs.batch import Batch
-from toolkit.envs.stepping import GOING, OVER, RETURN, TIME
+from toolkit.envs.stepping import GOING, OVER, TIME
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
-from toolkit.workload import Floats, Ints
+from toolkit.workload import Ints
 
 GATE = 5000
 """Seed of the first workload on which policies are compared while they learn; those below are
@@ -20,21 +20,6 @@ recorded, those from 10,000 on are for evaluations."""
 
 
 def play(
-    network: nn.Module,
-    scenario: Scenario,
-    seeds: Sequence[int],
-    *,
-    sampled: bool,
-    seed: int = 0,
-    device: str = "cpu",
-) -> Floats:
-    """Return the summed reward of a policy on each workload; see :func:`played`."""
-    batch = played(network, scenario, seeds, sampled=sampled, seed=seed, device=device)
-    returns: Floats = batch.numbers[:, RETURN].copy()
-    return returns
-
-
-def played(
     network: nn.Module,
     scenario: Scenario,
     seeds: Sequence[int],

@@ -134,10 +134,8 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
         if cfg.force:
             store.discard("policies", name)
         folder = store.partial("policies", name)
-        start = time.monotonic()
         given = ground.given(int(cfg.seed), init, _device())
         trained = _trained(cfg, algorithm, given, folder, name)
-        seconds = time.monotonic() - start
         words = [f"toolkit train +algo={algorithm.name}", *ground.words, *init.words]
         lineage = {
             "algo": algorithm.name,
@@ -158,7 +156,7 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
             inputs={**ground.inputs, **init.inputs},
             about={
                 "steps": algorithm.n_steps,
-                "seconds": seconds,
+                "seconds": trained.seconds,
                 "final": dict(trained.curve[-1][1]) if trained.curve else {},
                 "story": dict(trained.story),
                 **lineage,
@@ -257,7 +255,7 @@ def _scored(report: Report, cfg: DictConfig) -> Report:
     seeds = range(GATE, GATE + int(cfg.score_on))
     network, scenario = init.network, ground.scenario
     assert network is not None and scenario is not None
-    score = float(play(network, scenario, seeds, sampled=False).mean())
+    score = float(play(network, scenario, seeds, sampled=False).returns.mean())
     return replace(
         report,
         document={**report.document, "score": score},

@@ -75,7 +75,7 @@ def temperature_of(
     reached = {}
     for temperature in sorted(candidates):
         cooled = Ensemble(list(network.members), temperature)
-        returns = play(cooled, scenario, seeds, sampled=True, device=device)
+        returns = play(cooled, scenario, seeds, sampled=True, device=device).returns
         reached[temperature] = float(returns.mean())
     best = max(reached.values())
     return max(t for t, r in reached.items() if r >= best - tolerated * abs(best))

@@ -20,6 +20,7 @@ bound is the greater of both.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -96,6 +97,42 @@ def best_return(
     paid = np.zeros(state.N_TOTALS)
     paid[reward.columns(weights)] = reward.signed(weights)
     timed = bool((paid[[state.SOJOURN, state.ELAPSED, state.BUSY]] != 0.0).any())
+    least = _least(workload, truth, timed)
+    found = [_done(w, least)] if np.isfinite(least.alone).all() else []
+    found += [_truncated(w, least, horizon)] if math.isfinite(horizon) else []
+    most = max((_worth(best, paid, len(w.capacity), horizon) for best in found), default=math.inf)
+    return most if math.isfinite(most) else None
+
+
+def least_metrics(workload: Workload, truth: Truth) -> dict[str, float]:
+    """Return what no policy falls below in an episode that ends with every job done.
+
+    Each metric is bounded by itself; no policy need reach two of them at once.
+
+    Args:
+        workload: What arrives; of any family, open or closed.
+        truth: How long everything really takes.
+
+    Returns:
+        ``latency_mean`` and ``makespan``, s, and ``cost``, CPU-equivalent seconds per job, as
+        ``evaluations.metrics`` has them.
+    """
+    w = workload.arrays
+    # A task counts as finished when it is, not when that is seen.
+    unseen = dataclasses.replace(truth, seen_delay=np.zeros_like(truth.seen_delay))
+    least = _least(workload, unseen, timed=True)
+    best, jobs = _done(w, least), len(w.arrival)
+    last = max(float(ends[-1]) for ends in least.ends)
+    first = float(_arrivals(w)[0])
+    return {
+        "latency_mean": float(best[state.SOJOURN]) / jobs,
+        "makespan": max(last - first, float(best[state.ELAPSED])),
+        "cost": float(best[state.COST]) / jobs,
+    }
+
+
+def _least(workload: Workload, truth: Truth, timed: bool) -> _Least:
+    w = workload.arrays
     # What each task truly takes by column of durations, [n, C], and its delays, [n or 1, 1].
     seconds, delay = truth.seconds, (truth.start_delay + truth.seen_delay)[:, None]
     if len(truth.scale):
@@ -103,15 +140,10 @@ def best_return(
     if len(truth.rates):
         seconds = seconds / truth.rates.max()
     if workload.family == PLACEMENT:
-        least = _placement(w, seconds, delay, timed)
-    elif workload.family == ALLOCATION:
-        least = _allocation(w, seconds, delay)
-    else:
-        least = _configuration(w, seconds, delay, float(np.min(truth.startup)))
-    found = [_done(w, least)] if np.isfinite(least.alone).all() else []
-    found += [_truncated(w, least, horizon)] if math.isfinite(horizon) else []
-    most = max((_worth(best, paid, len(w.capacity), horizon) for best in found), default=math.inf)
-    return most if math.isfinite(most) else None
+        return _placement(w, seconds, delay, timed)
+    if workload.family == ALLOCATION:
+        return _allocation(w, seconds, delay)
+    return _configuration(w, seconds, delay, float(np.min(truth.startup)))
 
 
 def _rates(w: WorkloadArrays) -> Floats:

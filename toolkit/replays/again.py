@@ -11,12 +11,11 @@ import numpy as np
 
 from toolkit.calibration.quantiles import drawn
 from toolkit.cluster import Cluster
-from toolkit.live import chooser, rollout
 from toolkit.policies.policy import Policy
 from toolkit.replays.logged import Logged, Run
 from toolkit.reward import WorkflowWeights
 from toolkit.seeding import generator
-from toolkit.simulator.simulator import Simulator, Truth
+from toolkit.simulator.simulator import Truth, simulated
 from toolkit.simulator.state import LOST, RETURNED
 from toolkit.workload import CPUS, PLACEMENT, Floats, Indices, Ints, Workload, assemble
 
@@ -179,14 +178,9 @@ class Stream:
 
     def play(self, policy: Policy, seed: int) -> tuple[Floats, float, float]:
         """Return the latency of each measured job, the makespan, s, and the cost, cpu-s."""
-        policy.reset(self.workload)
-        outcome = rollout(
-            Simulator(self, seed),
-            self.workload,
-            chooser(policy, seed),
-            horizon=math.inf,
-            weights=WorkflowWeights(sojourn=1.0),
-            record=False,
+        weights = WorkflowWeights(sojourn=1.0)
+        outcome = simulated(
+            self, policy, self.workload, seed, horizon=math.inf, weights=weights, record=False
         ).outcome
         done = np.where(np.isnan(outcome.completed), math.inf, outcome.completed)[self.counted :]
         came = self.arrival[self.counted :]

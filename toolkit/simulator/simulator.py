@@ -7,8 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from toolkit import reward
 from toolkit.errors import ToolkitError
-from toolkit.live import Outcome, outcome_of
+from toolkit.live import Episode, Outcome, chooser, outcome_of, rollout
+from toolkit.policies.policy import Policy
 from toolkit.simulator import kernel, world
 from toolkit.simulator.scene import Scene
 from toolkit.simulator.state import initial
@@ -101,6 +103,38 @@ class Simulator:
         if self._scene is None:
             raise ToolkitError("the simulator was not started; call start(workload) first")
         return self._scene
+
+
+def simulated(
+    model: TruthModel,
+    policy: Policy,
+    workload: Workload,
+    seed: int,
+    *,
+    horizon: float,
+    weights: reward.Reward,
+    record: bool = True,
+) -> Episode:
+    """Run one episode of a policy.
+
+    Args:
+        model: Draws durations and delays.
+        policy: Who decides; it is prepared for the workload.
+        workload: What arrives.
+        seed: Of the luck, and of what the policy draws.
+        horizon: Seconds after which the episode is truncated.
+        weights: Weights of the reward.
+        record: Whether to keep the steps.
+    """
+    policy.reset(workload)
+    return rollout(
+        Simulator(model, seed),
+        workload,
+        chooser(policy, seed),
+        horizon=horizon,
+        weights=weights,
+        record=record,
+    )
 
 
 def scene_of(workload: Workload, truth: Truth) -> Scene:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit import history
-from toolkit.live import chooser, rollout
 from toolkit.planning import bounds
 from toolkit.planning.optimum import optimum
 from toolkit.policies.named import named
 from toolkit.report import Report
 from toolkit.reward import WorkflowWeights
 from toolkit.schedule import Schedule
-from toolkit.simulator.simulator import Simulator
+from toolkit.simulator.simulator import simulated
 from toolkit.store import Store
 from toolkit.workflows import instance
 
@@ -36,14 +35,9 @@ def schedule(cfg: DictConfig) -> Report:
         history.check(out)
     workload = what.workload
     policy = named(str(cfg.policy.name), Store()).policy
-    policy.reset(workload)
-    episode = rollout(
-        Simulator(what, seed),
-        workload,
-        chooser(policy, seed),
-        horizon=math.inf,
-        weights=WorkflowWeights(elapsed=1.0),
-        record=False,
+    weights = WorkflowWeights(elapsed=1.0)
+    episode = simulated(
+        what, policy, workload, seed, horizon=math.inf, weights=weights, record=False
     )
     result = history.schedule_of(episode.scene, policy=str(cfg.policy.name), seed=seed)
     result.check()
