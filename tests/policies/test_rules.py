@@ -40,7 +40,7 @@ QUEUED = ("fifo_deft", "fifo_deft_strict", "sjf_deft", "high_rank_up_deft")
 PLACING = (*LISTED, *QUEUED, "linear")
 FAMILY = {
     **dict.fromkeys(PLACING, "placement"),
-    "static_history": "allocation",
+    **dict.fromkeys(("static_history", "static_tuned"), "allocation"),
     **dict.fromkeys(
         ("largest", "best_static", "least_expected", "paper_random", "model_greedy"),
         "configuration",
@@ -390,7 +390,9 @@ def test_a_rule_refuses_other_families_and_names_what_fits(name):
         assert all(FAMILY.get(n, family) == family for n in fitting)
 
 
-@pytest.mark.parametrize("name", ["fifo_deft", "best_static", "least_expected", "paper_random"])
+@pytest.mark.parametrize(
+    "name", ["fifo_deft", "best_static", "least_expected", "paper_random", "static_tuned"]
+)
 def test_a_rule_with_a_memory_asks_to_be_prepared(name):
     policy = make(name)
     workload = workload_of(FAMILY[name])
