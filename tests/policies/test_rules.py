@@ -390,9 +390,7 @@ def test_a_rule_refuses_other_families_and_names_what_fits(name):
         assert all(FAMILY.get(n, family) == family for n in fitting)
 
 
-@pytest.mark.parametrize(
-    "name", ["fifo_deft", "best_static", "least_expected", "paper_random", "static_tuned"]
-)
+@pytest.mark.parametrize("name", ["fifo_deft", "best_static", "least_expected", "paper_random"])
 def test_a_rule_with_a_memory_asks_to_be_prepared(name):
     policy = make(name)
     workload = workload_of(FAMILY[name])

@@ -5,7 +5,7 @@ import pytest
 
 from toolkit.catalogue import Catalogue
 from toolkit.envs.registration import scenario_of
-from toolkit.errors import ConfigError
+from toolkit.errors import ConfigError, ToolkitError
 from toolkit.policies.static import Static
 from toolkit.policies.static_tuned import StaticTuned
 from toolkit.simulator.simulator import simulated
@@ -49,6 +49,21 @@ def test_no_change_of_one_type_does_better_on_training_workloads():
         for other in [p for p in of.profiles if p[0] <= of.cpus]:
             told = {**profiles, name: list(other)}
             assert returns(of, StaticTuned(profiles=told)).mean() <= best + 1e-9
+
+
+def test_it_asks_to_be_prepared():
+    of = scenario_of("genomics_tiny")
+    fresh = StaticTuned(profiles={})
+
+    class Never:
+        name = "never"
+        probabilities = fresh.probabilities
+
+        def reset(self, workload):
+            pass
+
+    with pytest.raises(ToolkitError, match="reset"):
+        simulated(of, Never(), of.plan(0), 0, horizon=of.horizon, weights=of.weights)
 
 
 def test_a_profile_that_is_not_offered_is_refused():
