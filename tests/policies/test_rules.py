@@ -40,7 +40,7 @@ QUEUED = ("fifo_deft", "fifo_deft_strict", "sjf_deft", "high_rank_up_deft")
 PLACING = (*LISTED, *QUEUED, "linear")
 FAMILY = {
     **dict.fromkeys(PLACING, "placement"),
-    **dict.fromkeys(("static_history", "static_tuned"), "allocation"),
+    "static_history": "allocation",
     **dict.fromkeys(
         ("largest", "best_static", "least_expected", "paper_random", "model_greedy"),
         "configuration",

@@ -7,7 +7,7 @@ from toolkit.workload import FAMILIES, Workload
 
 _FITTING = {
     "placement": "fifo, shortest_work, fifo_deft, linear, srpt_heft; random fits all",
-    "allocation": "static, static_history, static_tuned, reactive, mheft; random fits all",
+    "allocation": "static, static_history, reactive, mheft; random fits all",
     "configuration": "largest, best_static, least_expected, model_greedy; random fits all",
 }
 """Some policies of each family, to name where another one was tried."""
