@@ -15,6 +15,9 @@ READY := $(VENV)/.ready
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
+# Tests side by side, those of a file one after another; SIDE_BY_SIDE= runs one at a time.
+SIDE_BY_SIDE ?= -n logical --maxprocesses=8 --dist=loadfile
+
 # SIZE=tiny shows in a minute that everything works. The README test reads these lines too.
 SIZE ?= full
 TINY_collect = scenario=genomics_tiny collector.runs=2
@@ -61,7 +64,9 @@ quickstart: $(READY) ## record, learn, compare: the whole way once (SIZE=tiny fo
 
 test: $(READY) ## the tests that take seconds
 	@echo "==> test: everything but the slow tests and the promises of the README"
-	$(BIN)/python -m pytest -m "not slow and not check"
+	$(BIN)/python -m pytest -m "not slow and not check and not engine" $(SIDE_BY_SIDE)
+	@echo "==> test: those that start an engine, one by one"
+	$(BIN)/python -m pytest -m "engine and not slow and not check"
 
 check: $(READY) ## the README's commands, the quick suites, an installed wheel
 	@echo "==> check: README at tiny size, quick suites, wheel in a venv of its own"

@@ -6,34 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from evaluations.cells import BOUND, cells
-from evaluations.metrics import UNITS
+from evaluations.yardstick import FLOOR, Yardstick
 from toolkit import tracking
 from toolkit.catalogue import Catalogue
 from toolkit.data.dataset import Dataset, load_dataset
 from toolkit.envs.registration import settings_of
 from toolkit.errors import require
 from toolkit.learning.ground import command
-from toolkit.learning.play import GATE
 from toolkit.learning.train import several, with_words
 from toolkit.policies.named import roots
 from toolkit.report import Report
 from toolkit.revision import revision
 from toolkit.seeding import generator
 from toolkit.simulator.simulator import SIMULATOR
-from toolkit.statistics import Interval, bootstrap, mean
+from toolkit.statistics import bootstrap
 from toolkit.store import Product, fingerprint
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-FLOOR = "random"
-"""The baseline that scores 0."""
-MORE_IS_BETTER = ("throughput", "return_mean")
-"""Metrics of which more is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +39,12 @@ class OfflineToOnline:
         online: The algorithm that goes on from each.
         seeds: Of the trainings.
         scratch: Whether the online algorithm also begins with nothing.
-        baselines: Rules beside them; the best of them on training workloads is the reference.
-        also: Rules to compare with that are no reference: tuned for what is judged, or told more.
-        metrics: What is compared, see ``evaluations.metrics.UNITS``; the first ranks.
-        chosen_on: Training workloads that tell which baseline is the best.
-        workloads: Unseen workloads that are judged on, of each ground.
-        first_seed: Seed of the first of them.
+        baselines: See :class:`~evaluations.yardstick.Yardstick`, as for what follows.
+        also: See there.
+        chosen_on: See there.
+        workloads: See there; of each ground.
+        first_seed: See there.
+        metrics: See there.
         settings: Settings of algorithms that differ from their YAML, by algorithm.
         plays: Name of the scenario that the online algorithm plays, and overrides; the dataset's
             own when absent.
@@ -79,25 +71,19 @@ class OfflineToOnline:
     def __post_init__(self) -> None:
         require(len(self.offline) > 0, "experiment.offline must name an algorithm")
         require(len(self.seeds) > 0, "experiment.seeds must name one or more")
-        require(
-            FLOOR in self.baselines and len(self.baselines) > 1,
-            f"experiment.baselines must name {FLOOR!r}, which scores 0, and another rule",
-        )
-        strange = sorted(set(self.metrics) - set(UNITS))
-        require(
-            len(self.metrics) > 0 and not strange,
-            f"experiment.metrics must name one or more of {', '.join(UNITS)}, got {strange}",
-        )
+        _ = self.yardstick  # which refuses what makes no sense
         grounds = {**(self.judged or {}), "plays": self.plays}
         for name, words in grounds.items():
             named_one = words is None or len(words) > 0
             require(named_one, f"experiment: {name!r} must name a scenario first")
-        require(self.workloads >= 2, "experiment.workloads must be 2 or more")
-        require(self.chosen_on >= 1, "experiment.chosen_on must be 1 or more")
-        require(
-            self.first_seed >= 10_000,
-            "experiment.first_seed must be 10000 or more: smaller ones are for training",
-        )
+
+    @property
+    def yardstick(self) -> Yardstick:
+        """What all policies are measured by."""
+        return Yardstick(
+            name=self.name, baselines=self.baselines, also=self.also, metrics=self.metrics,
+            chosen_on=self.chosen_on, workloads=self.workloads, first_seed=self.first_seed,
+        )  # fmt: skip
 
     def run(self, cfg: DictConfig) -> Report:
         """Train, judge and record; what was trained already is not trained again."""
@@ -159,58 +145,13 @@ class OfflineToOnline:
         data: Dataset,
         cfg: DictConfig,
     ) -> dict[str, Any]:
-        """Return what all policies are worth on one ground, best first."""
-        main = self.metrics[0]
-        # Unseen workloads would flatter the rule that is best on them.
-        before = cells(
-            {n: [n] for n in self.baselines if n != FLOOR},
-            words,
-            range(GATE, GATE + self.chosen_on),
-            cfg,
-        )
-        sign = -1.0 if main in MORE_IS_BETTER else 1.0
-        best = min(before, key=lambda n: (sign * float(np.log(before[n][main]).mean()), n))
-        names = {n: [n] for n in (*self.baselines, *self.also)}
-        names |= {arm: [p.id for p in products] for arm, products in arms.items()}
-        seeds = range(self.first_seed, self.first_seed + self.workloads)
-        found = cells({**names, BOUND: [BOUND]}, words, seeds, cfg)
-        least = found.pop(BOUND)
-        rules = (best, *self.also)
-        floor, top = (float(found[n]["return_mean"].mean()) for n in (FLOOR, best))
-        rows = []
-        for policy, played in found.items():
-            frame = played.groupby("seed", as_index=False).mean(numeric_only=True)
-            frame["score"] = 100 * (frame["return_mean"] - floor) / (top - floor)
-            score = bootstrap(
-                frame["score"].to_numpy(), generator(0, "score", self.name), statistic=mean
-            )
-            row = {
-                "policy": policy,
-                "trainings": int(played["training"].nunique()),
-                "means": {m: float(frame[m].mean()) for m in UNITS if m in frame},
-                "score": vars(score),
-                "ratios": {
-                    rule: {m: self._ratio(played, found[rule], m) for m in self.metrics}
-                    for rule in rules
-                },
-            }
-            row["by_waiting"] = by_waiting(played, found[FLOOR])
-            rows.append(row)
-            self._record(name, rows[-1], frame, arms.get(policy, []), data)
-        rows.sort(key=lambda r: sign * float(r["ratios"][best][main]["value"]))
-        return {
-            "scenario": list(words),
-            "best": best,
-            "policies": rows,
-            "bound": {
-                m: {"mean": float(least[m].mean()), "ratio": self._ratio(least, found[best], m)}
-                for m in self.metrics
-                if m in least
-            },
-        }
-
-    def _ratio(self, some: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, float]:
-        return vars(ratio_of(some, others, metric, generator(0, "ratio", self.name)))
+        """Measure all policies on one ground, and record it."""
+        names = {arm: [p.id for p in products] for arm, products in arms.items()}
+        told, frames = self.yardstick.measure(words, names, cfg)
+        for row in told["policies"]:
+            policy = row["policy"]
+            self._record(name, row, frames[policy], arms.get(policy, []), data)
+        return told
 
     def _record(
         self,
@@ -254,14 +195,7 @@ class OfflineToOnline:
             f"{self.workloads} unseen workloads each"
         ]
         for name, ground in document["grounds"].items():
-            lines += [f"{name}: {' '.join(ground['scenario'])}"]
-            for metric in self.metrics:
-                lines += self._table(ground, metric)
-            lines += [
-                f"  {r['policy']} waits less than {FLOOR}: {r['by_waiting']:.0%} of what it saves"
-                for r in ground["policies"]
-                if "wait_mean" in self.metrics and r["by_waiting"] is not None
-            ]
+            lines += [f"{name}: {' '.join(ground['scenario'])}", *self.yardstick.text(ground)]
         lines.append(
             "  of a rule: geometric mean over workloads, paired; the first is the best baseline"
             f" on training workloads. Score of returns: 0 is {FLOOR}, 100 that rule"
@@ -277,31 +211,6 @@ class OfflineToOnline:
         lines.append("next: toolkit leaderboard all=true evaluate=false")
         return "\n".join(lines)
 
-    def _table(self, ground: Mapping[str, Any], metric: str) -> list[str]:
-        """Return one metric of all policies and of the bound, as lines."""
-        rules = list(ground["policies"][0]["ratios"])
-        heads = "".join(f"  {f'of {rule} [95 % CI]':<28}" for rule in rules)
-        lines = [f"  {metric:<20}{'trainings':>10}{'mean':>12}{heads}  score"]
-        for r in ground["policies"]:
-            told = "".join(f"  {_shown(r['ratios'][rule][metric]):<28}" for rule in rules)
-            lines.append(
-                f"  {r['policy']:<20}{r['trainings']:>10}{r['means'][metric]:>12.4g}{told}"
-                f"{r['score']['value']:>7.1f}"
-            )
-        if metric in ground["bound"]:
-            bound = ground["bound"][metric]
-            lines.append(
-                f"  {'(no policy beyond)':<20}{'':>10}{bound['mean']:>12.4g}"
-                f"  {_shown(bound['ratio'])}"
-            )
-        return lines
-
-
-def _shown(ratio: Mapping[str, float]) -> str:
-    if not np.isfinite(ratio["value"]):
-        return "–"
-    return f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
-
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested values with some that differ."""
@@ -311,36 +220,3 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
         found[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
     return found
-
-
-def ratio_of(
-    some: pd.DataFrame, others: pd.DataFrame, metric: str, rng: np.random.Generator
-) -> Interval:
-    """Return the geometric mean over workloads of the ratio of a metric to that of another policy.
-
-    Args:
-        some: With ``seed`` and the metric, a row per workload and training.
-        others: The same of the other policy.
-        metric: Of which; NaN comes of one that is 0 somewhere.
-        rng: Of the bootstrap over workloads; trainings are averaged within each.
-    """
-    with np.errstate(divide="ignore"):
-        logs = [np.log(frame[metric]).groupby(frame["seed"]).mean() for frame in (some, others)]
-    both = pd.concat(logs, axis=1, join="inner").to_numpy(dtype=np.float64)
-    if not np.isfinite(both).all():
-        return Interval(np.nan, np.nan, np.nan)
-    found = bootstrap(both[:, 0] - both[:, 1], rng, statistic=mean)
-    return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high)))
-
-
-def by_waiting(some: pd.DataFrame, others: pd.DataFrame) -> float | None:
-    """Return which share of the mean latency that is saved is time before the first task.
-
-    Of batches that is the starting of executors, which who does not switch is spared.
-
-    Args:
-        some: With ``wait_mean`` and ``latency_mean``.
-        others: Of the policy that takes longer; None is returned where it does not.
-    """
-    waited, took = (float(others[m].mean() - some[m].mean()) for m in ("wait_mean", "latency_mean"))
-    return waited / took if took > 0 else None

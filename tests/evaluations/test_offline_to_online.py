@@ -3,14 +3,11 @@
 import json
 import shlex
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from evaluations.offline_to_online import OfflineToOnline, merged, ratio_of
+from evaluations.offline_to_online import OfflineToOnline, merged
 from toolkit import cli, tracking
 from toolkit.errors import ConfigError
-from toolkit.seeding import generator
 
 WORDS = [
     "train", "+experiment=offline_to_online", "format=json", "workers=1",
@@ -93,20 +90,6 @@ def test_metrics_bounds_and_the_start_from_nothing_of_batches(capsys):
         (b["wait_mean"] - a["wait_mean"]) / (b["latency_mean"] - a["latency_mean"])
     )
     assert rows["random"]["by_waiting"] is None
-
-
-def test_ratios_are_geometric_and_trainings_are_averaged():
-    best = pd.DataFrame({"seed": [1, 2], "training": 0, "cost": [10.0, 20.0]})
-    some = pd.DataFrame(
-        {"seed": [1, 2, 1, 2], "training": [0, 0, 1, 1], "cost": [5.0, 10.0, 20.0, 40.0]}
-    )
-    found = ratio_of(some, best, "cost", generator(0, "x"))
-    assert found.value == pytest.approx(1.0)
-    half = ratio_of(some[some["training"] == 0], best, "cost", generator(0, "x"))
-    assert half.value == pytest.approx(0.5)
-    np.testing.assert_allclose([half.low, half.high], 0.5)
-    none = ratio_of(some.assign(cost=0.0), best, "cost", generator(0, "x"))
-    assert np.isnan([none.value, none.low, none.high]).all()
 
 
 def test_settings_change_what_they_name_only():
