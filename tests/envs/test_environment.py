@@ -12,6 +12,7 @@ from gymnasium.utils import env_checker
 from tests.envs.standins import SCENARIOS, Configuration, Placement, small
 from toolkit import reward
 from toolkit.catalogue import Catalogue
+from toolkit.decision import last_seen
 from toolkit.envs.environment import SchedulingEnv
 from toolkit.errors import ConfigError, ToolkitError
 from toolkit.live import rollout
@@ -129,15 +130,23 @@ def test_a_slot_that_does_not_exist_counts_as_masked(action):
 
 
 @pytest.mark.parametrize("name", ["allocation", "placement", "configuration"])
-def test_the_horizon_truncates_and_keeps_the_last_observation(name):
+def test_the_horizon_truncates_and_shows_what_would_be_asked_there(name):
     of = replace(SCENARIOS[name], horizon=1.2 if name == "allocation" else 40.0)
     env = SchedulingEnv(of)
     steps = play(env, seed=0)
     before, _, _, info, after = steps[-1]
     assert info["time"] >= of.horizon
     assert info["metrics"]["unfinished"] > 0
-    for key in before:
-        np.testing.assert_array_equal(before[key], after[key])
+    seen = last_seen(env._batch.scene(0))
+    if seen is None:  # Nobody knows the next batch.
+        assert name == "configuration"
+        for key in before:
+            np.testing.assert_array_equal(before[key], after[key])
+    else:
+        np.testing.assert_array_equal(after["globals"], seen.globals)
+        np.testing.assert_array_equal(after["candidates"], seen.candidates)
+        np.testing.assert_array_equal(after["mask"], seen.mask)
+        assert not np.array_equal(before["globals"], after["globals"])
     _, paid, terminated, truncated, _ = env.step(0)
     assert (paid, terminated, truncated) == (0.0, False, True)
 

@@ -20,10 +20,9 @@ from toolkit.workload import Floats, Ints, Mask, Vector
 class FlatVecEnv(VecEnv):
     """N copies whose observations are ``[globals G | candidates K x F | mask K]``.
 
-    A copy whose episode is over starts the next at once; ``infos`` then hold the last observation
-    and the metrics of the episode; of one that was cut, the observation is that of its last choice.
-    ``action_masks`` and ``env_method("action_masks")`` give what
-    MaskablePPO asks for.
+    A copy whose episode is over starts the next at once; ``infos`` then hold the last observation,
+    of one that was cut what would be asked there, and the metrics of the episode.
+    ``action_masks`` and ``env_method("action_masks")`` give what MaskablePPO asks for.
 
     Args:
         scenario: What is planned afresh for every episode.

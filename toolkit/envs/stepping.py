@@ -17,8 +17,18 @@ from numba.extending import intrinsic
 from toolkit.features.observe import observe
 from toolkit.simulator.compiled import lean
 from toolkit.simulator.kernel import act, proceed
-from toolkit.simulator.state import CLOSED, JOBS_DONE, STAGE
-from toolkit.workload import ALLOCATION, FAMILY, Floats, Indices, Ints, Mask, Vector
+from toolkit.simulator.state import ASK_PROFILE, ASK_TASK, CLOSED, JOBS_DONE, POSITION, STAGE
+from toolkit.workload import (
+    ALLOCATION,
+    CONFIGURATION,
+    FAMILY,
+    PLACEMENT,
+    Floats,
+    Indices,
+    Ints,
+    Mask,
+    Vector,
+)
 
 REWARD, ELAPSED, TIME, RETURN, DECISIONS, INVALIDS = 0, 1, 2, 3, 4, 5
 """Columns of ``numbers``: reward of the last step and the seconds that it took; the clock, s;
@@ -61,20 +71,36 @@ def locate(s: Any) -> int:
 
 
 @lean
+def _cut(s: Any, g: Vector, c: Vector, mask: Mask, keys: Indices) -> int:
+    """Describe what would be asked where an episode is cut, as ``toolkit.decision.last_seen``."""
+    if s.cursor[STAGE] != CLOSED:
+        observe(s, g, c, mask, keys)
+    elif s.rules[FAMILY] != CONFIGURATION:
+        position = s.cursor[POSITION]
+        s.cursor[STAGE] = ASK_TASK if s.rules[FAMILY] == PLACEMENT else ASK_PROFILE
+        s.cursor[POSITION] = 0
+        observe(s, g, c, mask, keys)
+        s.cursor[STAGE] = CLOSED
+        s.cursor[POSITION] = position
+    return TRUNCATED
+
+
+@lean
 def _carry_on(s: Any, horizon: float, g: Vector, c: Vector, mask: Mask, keys: Indices) -> int:
     """Let time pass until a choice is due and describe it; return how the episode stands."""
     jobs = len(s.arrival)
     while s.totals[JOBS_DONE] < jobs:
         now = s.time[0]
         if now >= horizon:
-            return TRUNCATED
+            return _cut(s, g, c, mask, keys)
         if s.cursor[STAGE] != CLOSED:
             observe(s, g, c, mask, keys)
             return GOING
         proceed(s, horizon)
         asked = s.cursor[STAGE] != CLOSED and s.rules[FAMILY] != ALLOCATION
         if s.time[0] == now and not asked and s.totals[JOBS_DONE] < jobs:
-            return TRUNCATED  # there is no horizon, and nothing will ever happen again
+            # There is no horizon, and nothing will ever happen again.
+            return _cut(s, g, c, mask, keys)
     return TERMINATED
 
 
@@ -105,7 +131,8 @@ def step_all(
         horizon: Seconds after which an episode is truncated.
         columns: The running sum that each term of the reward is the difference of, shape [C].
         signed: Weights with signs, shape [C].
-        globals_out: Shape [N, G]; this and the next three stay as they are where none is due.
+        globals_out: Shape [N, G]; where an episode is cut this and the next three are what would
+            be asked there, and where it is done they stay as they are.
         candidates_out: Shape [N, K, F].
         mask_out: Shape [N, K].
         keys_out: Shape [N, K].
