@@ -147,7 +147,10 @@ def test_in_one_line_of_python():
 
 def test_several_seeds_are_nested_runs_and_the_same_as_alone(capsys):
     words = ["+algo=bc", SAMPLE, "algo.n_steps=20", "algo.report_every=10"]
-    told = train(capsys, *words, "seeds=[0,1]", "workers=2")["policies"]
+    assert cli.main(["train", "format=json", *words, "seeds=[0,1]", "workers=2"]) == 0
+    out, err = capsys.readouterr()
+    assert "2 trainings, whose time nobody knows before one of each kind is done" in err
+    told = json.loads(out)["policies"]
     assert [p["seed"] for p in told] == [0, 1]
     store = Store()
     first = (store.get("policies", told[0]["policy"]).path / "policy.safetensors").read_bytes()
@@ -166,7 +169,8 @@ def test_several_seeds_are_nested_runs_and_the_same_as_alone(capsys):
     assert nested.data.tags["mlflow.parentRunId"] == parent
     assert nested.data.params["seed"] == "1"
     assert nested.data.tags["dataset_digest"]
-    train(capsys, *words, "seeds=[0,1]", "workers=1")
+    assert cli.main(["train", *words, "seeds=[0,1]", "workers=1"]) == 0
+    assert "2 trainings, about 0 minutes of one core" in capsys.readouterr().err
     runs_now = client.search_runs([experiment.experiment_id])
     assert [r.info.run_id for r in runs_now if r.info.run_name == "bc, 2 trainings"] == [parent]
 

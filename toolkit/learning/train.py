@@ -88,7 +88,9 @@ def several(each: Sequence[DictConfig], cfg: DictConfig) -> list[Product]:
     )
     items = [(i, OmegaConf.to_yaml(c, resolve=True), parent) for i, c in enumerate(each)]
     store, found = Store(), dict[int, str]()
-    before = {p.id for p in store.list("policies")}
+    known = store.list("policies")
+    before = {p.id for p in known}
+    say(f"{len(each)} trainings, {_will_take(each, known)}; those that are there already take none")
     with (
         progress("training side by side", len(items), "policies") as bar,
         crew(str(cfg.executor), cfg.workers, cfg.ray.address) as hand_out,
@@ -99,6 +101,20 @@ def several(each: Sequence[DictConfig], cfg: DictConfig) -> list[Product]:
     if not cfg.force and set(found.values()) <= before:
         tracking.forget(parent)
     return [store.get("policies", found[i]) for i in range(len(items))]
+
+
+def _will_take(each: Sequence[DictConfig], known: Sequence[Product]) -> str:
+    """Return how long trainings will take on one core, by what others took a step before."""
+    pace: dict[str, float] = {}
+    for product in known:
+        about = product.manifest["about"]
+        if float(about.get("steps", 0)) > 0 and "seconds" in about:
+            pace[str(about["settings"]["_target_"])] = about["seconds"] / about["steps"]
+    targets = [str(c.algo["_target_"]) for c in each]
+    if not set(targets) <= set(pace):
+        return "whose time nobody knows before one of each kind is done"
+    total = sum(pace[t] * float(c.algo.n_steps) for t, c in zip(targets, each, strict=True))
+    return f"about {total / 60:.0f} minutes of one core by the pace of earlier ones"
 
 
 def _one(item: tuple[int, str, str]) -> tuple[int, str]:
