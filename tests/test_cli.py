@@ -578,4 +578,5 @@ def test_completion_scripts_are_valid(shell: str, capsys: pytest.CaptureFixture[
 def test_completion_is_quick(toolkit_on_path: str) -> None:
     start = time.monotonic()
     bash_completes("toolkit list wh", toolkit_on_path)
-    assert time.monotonic() - start < 3.0  # two starts of Python; nobody should wait longer
+    # Two starts of Python: 1 s where nothing else runs.
+    assert time.monotonic() - start < 10.0
