@@ -69,7 +69,8 @@ def test_metrics_bounds_and_the_start_from_nothing_of_batches(capsys):
         "train", "+experiment=configuration", "format=json", "workers=1",
         "experiment.dataset=configuration/paper-b-mixed-v1-sample",
         "experiment.offline=[bc]", "experiment.seeds=[0]", "experiment.workloads=3",
-        "experiment.chosen_on=2", "experiment.scratch=true", "experiment.judged={few: [paper_b,'scenario.batches=10']}",
+        "experiment.chosen_on=2", "experiment.scratch=true",
+        "experiment.judged={few: [paper_b,'scenario.batches=10']}",
         f"++{WORDS[-1]}",
     ]  # fmt: skip
     assert cli.main(words) == 0
