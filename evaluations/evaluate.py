@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 
 from evaluations import real
 from evaluations.metrics import UNITS, measure
+from evaluations.ope_suite import OpeSuite
 from evaluations.suite import Suite
 from toolkit import reward, tracking
 from toolkit import trace as traces
@@ -65,6 +66,8 @@ def evaluate(cfg: DictConfig) -> Report:
     if isinstance(suite, real.RealSuite):
         judged_ones = replace(suite, policies=wanted) if wanted else suite
         return real.evaluate(judged_ones, force=bool(cfg.force))
+    if isinstance(suite, OpeSuite):
+        return (replace(suite, policies=wanted) if wanted else suite).run(str(cfg.trace))
     judged, calibration = run(suite, trace=str(cfg.trace), policies=wanted, force=bool(cfg.force))
     pairs = compare(judged, suite)
     document = {

@@ -252,6 +252,7 @@ def _with_hydra(invocation: Invocation, call: Callable[[DictConfig], float | Non
     """Let Hydra compose the configuration and hand it to ``call``; it writes no files."""
     words = with_plus_signs(invocation)
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     with tempfile.TemporaryDirectory(prefix="toolkit-") as scratch:
         arguments = [*_hydra_settings(invocation, scratch), *words, *_hydra_options(invocation)]
@@ -268,6 +269,8 @@ def _with_hydra(invocation: Invocation, call: Callable[[DictConfig], float | Non
                 raise
         finally:
             sys.argv = argv
+            # What this command was told is nothing to whoever composes in this process later.
+            HydraConfig.instance().cfg = None
             sys.stdout.flush()
 
 

@@ -113,7 +113,9 @@ def chooser(policy: Policy, seed: int) -> Chooser:
 
 def outcome_of(scene: Scene) -> Outcome:
     """Return what the state knows of the tasks, for engines whose state knows everything."""
-    s = scene.state
+    s, first = scene.state, scene.workload.arrays.job_ptr[:-1]
+    # What was seen last need not have ended last.
+    ended = np.fmax.reduceat(s.finished, first)
     return Outcome(
         ready=s.ready,
         started=s.started,
@@ -121,7 +123,7 @@ def outcome_of(scene: Scene) -> Outcome:
         profile=s.profile.astype(np.int64),
         node=s.node.astype(np.int64),
         arrived=s.arrived,
-        completed=s.completed,
+        completed=np.where(np.isnan(s.completed), np.nan, ended),
     )
 
 
