@@ -79,6 +79,8 @@ class FQE:
         Args:
             given: Recorded decisions and the policy's chances in each.
         """
+        # So small a network waits for a second thread longer than it is helped by it.
+        torch.set_num_threads(1)
         torch.manual_seed(self.seed)
         seen = torch.from_numpy(given.observations)
         chances = torch.from_numpy(given.chances.astype(np.float32))

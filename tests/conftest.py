@@ -10,6 +10,8 @@ import pytest
 
 from toolkit import tracking, tracking_files
 
+# Threads of torch wait for one another as long as they are not all on a core of their own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 
 
