@@ -118,9 +118,7 @@ def test_minari_gives_back_the_environment(dataset):
             assert (terminated, truncated) == (episode.terminations[i], episode.truncations[i])
         assert terminated or truncated
         for name, values in seen.items():
-            # Where it is cut the environment keeps the last one, the dataset has the very last.
-            i = -1 if terminated else -2
-            np.testing.assert_array_equal(values, episode.observations[name][i])
+            np.testing.assert_array_equal(values, episode.observations[name][-1])
 
 
 def test_minari_finds_the_environment_in_a_fresh_process(shared, minari_home):
