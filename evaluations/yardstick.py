@@ -88,14 +88,13 @@ class Yardstick:
         # Unseen workloads would flatter the rule that is best on them.
         known = range(GATE, GATE + self.chosen_on)
         before = cells({n: [n] for n in self.baselines if n != FLOOR}, words, known, cfg)
-        for name in self.metrics:
-            lacking = [n for n, frame in before.items() if name not in frame]
-            require(not lacking, f"experiment.metrics: {words[0]} has no {name!r}")
+        self._require_metrics(before, words[0])
         best = min(before, key=lambda n: (sign * float(np.log(before[n][main]).mean()), n))
         names = {n: [n] for n in (*self.baselines, *self.also)} | dict(arms)
         seeds = range(self.first_seed, self.first_seed + self.workloads)
         found = cells({**names, BOUND: [BOUND]}, words, seeds, cfg)
         least = found.pop(BOUND)
+        self._require_metrics(found, words[0])
         floor, top = (float(found[n]["return_mean"].mean()) for n in (FLOOR, best))
         rows, frames = [], {}
         for policy, played in found.items():
@@ -123,6 +122,12 @@ class Yardstick:
         }
         told = {"scenario": list(words), "best": best, "policies": rows, "bound": bound}
         return told, frames
+
+    def _require_metrics(self, found: Mapping[str, pd.DataFrame], scenario: str) -> None:
+        for name in self.metrics:
+            lacking = [n for n, frame in found.items() if name not in frame]
+            told = f"experiment.metrics: {scenario} has no {name!r} of {', '.join(lacking)}"
+            require(not lacking, told, hint="networks that play side by side have no max_queue")
 
     def _ratio(self, some: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, float]:
         return vars(ratio_of(some, others, metric, generator(0, "ratio", self.name)))

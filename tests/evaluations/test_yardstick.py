@@ -1,5 +1,7 @@
 """Yardsticks: ratios by hand, and what cannot be measured."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,5 +41,9 @@ def test_a_metric_of_another_family_is_refused():
     cfg = OmegaConf.create(
         {"executor": "processes", "workers": 1, "ray": {"address": None}, "force": False}
     )
-    with pytest.raises(ConfigError, match="workflows_tiny has no 'core_seconds'"):
+    with pytest.raises(ConfigError, match="workflows_tiny has no 'core_seconds' of fifo"):
         one.measure(["workflows_tiny"], {}, cfg)
+    other = dataclasses.replace(one, metrics=["max_queue"])
+    words = ["paper_c_8_stream", "scenario.jobs=2", "scenario.graphs.tasks=[8,12]"]
+    with pytest.raises(ConfigError, match="no 'max_queue' of mine"):
+        other.measure(words, {"mine": ["workflows-8-stream-ppo"]}, cfg)
