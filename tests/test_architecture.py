@@ -65,6 +65,7 @@ ONLY_IN = {
         "toolkit/gantt.py",
         "toolkit/benchmarks/page.py",
         "evaluations/fidelity.py",
+        "evaluations/papers/*.py",
     ),
     "hydra": (
         "toolkit/cli.py",
@@ -84,6 +85,7 @@ ONLY_IN = {
         "toolkit/learning/ground.py",
         "toolkit/envs/registration.py",
         "evaluations/cells.py",
+        "evaluations/papers/paper_*.py",
         "evaluations/offline_to_online.py",
         "evaluations/yardstick.py",
         *BODIES,
