@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from toolkit.learning.checkpoint import State
     from toolkit.learning.learner import Algorithm, Trained
     from toolkit.learning.networks import Ensemble
-    from toolkit.scenarios.scenario import Scenario
 
 VERSION = 1
 """Of what is kept of a training; others are trained again."""

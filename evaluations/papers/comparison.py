@@ -1,0 +1,102 @@
+"""Comparison: what policies gain on unseen workloads of one ground, against rules and the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evaluations.cells import BOUND, cells
+from evaluations.yardstick import ratio_of
+from toolkit.learning.play import GATE
+from toolkit.seeding import generator
+from toolkit.statistics import Floats, Interval
+
+MORE_IS_BETTER = ("throughput",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What was played on one ground.
+
+    Args:
+        ground: Name of the scenario, and overrides.
+        cells: A row per unseen workload and training, by arm, ``BOUND`` among them.
+        before: The same of the rivals on training workloads.
+    """
+
+    ground: tuple[str, ...]
+    cells: Mapping[str, pd.DataFrame]
+    before: Mapping[str, pd.DataFrame]
+
+    def best(self, metric: str) -> str:
+        """Return the rival that is best on training workloads; unseen ones would flatter it."""
+        sign = -1.0 if metric in MORE_IS_BETTER else 1.0
+        return min(
+            self.before, key=lambda n: (sign * float(np.log(self.before[n][metric]).mean()), n)
+        )
+
+    def ratio(self, arm: str, against: str, metric: str) -> Interval:
+        """Return the geometric mean ratio of a metric, paired by workload."""
+        rng = generator(0, "ratio", *self.ground, metric)
+        return ratio_of(self.cells[arm], self.cells[against], metric, rng)
+
+    def gain(self, arm: str, against: str, metric: str) -> Interval:
+        """Return the gain of an arm as a share: positive where it is better."""
+        r = self.ratio(arm, against, metric)
+        if metric in MORE_IS_BETTER:
+            return Interval(r.value - 1, r.low - 1, r.high - 1)
+        return Interval(1 - r.value, 1 - r.high, 1 - r.low)
+
+    def possible(self, against: str, metric: str) -> Interval:
+        """Return the gain that no policy passes."""
+        return self.gain(BOUND, against, metric)
+
+    def logs(self, arm: str, against: str, metric: str) -> Floats:
+        """Return logarithms of ratios, shape [trainings, workloads]."""
+        mine = self.cells[arm].pivot_table(index="training", columns="seed", values=metric)
+        base = self.cells[against].groupby("seed")[metric].mean()
+        found: Floats = np.log(mine.to_numpy()) - np.log(base.reindex(mine.columns).to_numpy())
+        return found
+
+
+def compared(
+    ground: Sequence[str],
+    arms: Mapping[str, Sequence[str]],
+    rivals: Sequence[str],
+    chosen_on: int,
+    seeds: Sequence[int],
+    cfg: Any,
+) -> Compared:
+    """Play rivals on training workloads, and all arms and the bound on unseen ones.
+
+    Args:
+        ground: Name of the scenario, and overrides.
+        arms: Names of policies by arm, the rivals among them.
+        rivals: Rules of which the best counts.
+        chosen_on: Training workloads that tell which that is.
+        seeds: Of the unseen workloads.
+        cfg: See :func:`evaluations.cells.cells`.
+    """
+    known = range(GATE, GATE + chosen_on)
+    return Compared(
+        ground=tuple(ground),
+        cells=cells({**arms, BOUND: [BOUND]}, ground, seeds, cfg),
+        before=cells({n: [n] for n in rivals}, ground, known, cfg),
+    )
+
+
+def slope(advantages: Floats, levels: Sequence[float]) -> Floats:
+    """Return by how much the advantage of each workload grows with a level, least squares.
+
+    Args:
+        advantages: Shape [workloads, levels].
+        levels: Shape [levels].
+    """
+    x = np.asarray(levels, dtype=np.float64)
+    x = x - x.mean()
+    found: Floats = (advantages - advantages.mean(axis=1, keepdims=True)) @ x / float(x @ x)
+    return found

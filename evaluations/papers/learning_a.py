@@ -1,0 +1,109 @@
+"""Learning in paper A: whether DQN learns less stably than PPO, and values states less surely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from evaluations.papers import judging_a as judging
+from evaluations.papers import pictures_a as pictures
+from evaluations.papers.claims import Finding
+from evaluations.papers.comparison import Compared
+from evaluations.papers.part import Part
+from evaluations.papers.report import Picture, Table, interval
+from evaluations.papers.stability import (
+    apart,
+    disagreement,
+    disagreements,
+    drawdown,
+    over_trainings,
+)
+from evaluations.papers.trainings import Followed, Probes
+from toolkit.seeding import generator
+
+PPO, DQN = "ppo", "dqn_online"
+
+
+def part(
+    trained: Mapping[str, Sequence[Followed]], played: Compared, probes: Probes, command: str
+) -> Part:
+    """Return curves, values and findings of A5 and A6.
+
+    Args:
+        trained: Trainings of ``PPO`` and ``DQN``.
+        played: The open system, with an arm for each of both.
+        probes: The states that all of them valued.
+        command: What to type to get it again.
+    """
+    falls = {a: [drawdown(f.returns) for f in each] for a, each in trained.items()}
+    found = apart(falls[DQN], falls[PPO])
+    best = played.best("latency_mean")
+    latency = over_trainings(
+        played.logs(DQN, best, "latency_mean"), generator(0, "over trainings", DQN)
+    )
+    values = {a: np.stack([f.values for f in each]) for a, each in trained.items()}
+    ratio = disagreements(values[DQN], values[PPO])
+    spread = float(probes.returns.var(ddof=1))
+    counts = {a: len(each) for a, each in trained.items()}
+    a5 = Finding(
+        claim="A5",
+        verdict=judging.unstable(found, latency),
+        figure=f"the curve of DQN falls back by {interval(found.value, found.low, found.high, 2)} "
+        f"of return more than that of PPO; its latency is "
+        f"{interval(latency.value, latency.low, latency.high)} of {best}'s",
+        why=f"{counts[DQN]} trainings of DQN and {counts[PPO]} of PPO with as many decisions; "
+        "confirmed where DQN's curve falls back more and its latency is not below the rule's, "
+        "over trainings and workloads",
+        command=command,
+    )
+    a6 = Finding(
+        claim="A6",
+        verdict=judging.exceeds(ratio),
+        figure=f"variance of DQN's values by that of PPO's: "
+        f"{interval(ratio.value, ratio.low, ratio.high, 2)}",
+        why=f"of {counts[DQN]} and {counts[PPO]} trainings; the value of a state is that of its "
+        "best slot for DQN and what the critic says for PPO",
+        command=command,
+    )
+    table = pd.DataFrame(
+        [
+            {
+                "algorithm": algo,
+                "trainings": counts[algo],
+                "decisions": int(each[0].decisions[-1]),
+                "seconds each": float(np.mean([f.seconds for f in each])),
+                "return in the end": float(np.mean([f.returns[-1] for f in each])),
+                "mean fall from the best so far": float(np.mean(falls[algo])),
+                "variance of values": disagreement(values[algo]),
+                "by variance of returns": disagreement(values[algo]) / spread,
+            }
+            for algo, each in trained.items()
+        ]
+    )
+    rules = {
+        rule: float(played.cells[rule]["return_mean"].mean()) for rule in ("static", "reactive")
+    }
+    n = len(probes.returns)
+    return Part(
+        tables=[
+            Table(
+                caption=f"The paper's Table 1: variance over trainings of the value of {n} states "
+                f"that static passes through on training workloads, averaged over them; "
+                f"discounted returns from there have variance {spread:.1f}.",
+                frame=table,
+            )
+        ],
+        pictures=[
+            Picture(
+                name="learning_curves",
+                caption="Mean return of the episodes that ended while learning, each training "
+                "thin, their mean with its 95 % interval (t) over trainings; DQN and PPO both "
+                "explore meanwhile. Lines: rules on unseen workloads.",
+                draw=partial(pictures.learning_curves, trained, rules),
+            )
+        ],
+        findings=[a5, a6],
+    )

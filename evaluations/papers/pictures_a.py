@@ -1,0 +1,201 @@
+"""Pictures of paper A."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from evaluations.papers.trainings import Followed
+from toolkit.features.observe import features_of
+from toolkit.policies.named import named
+from toolkit.scenarios.pipelines import MIB, Pipelines
+from toolkit.simulator.simulator import simulated
+from toolkit.statistics import Interval
+from toolkit.store import Store
+from toolkit.workload import CPUS, MEMORY
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which the colour-blind tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKS = ("o", "s", "^", "D", "v", "P")
+
+
+def _figure(columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes)
+
+
+def learning_curves(
+    trained: Mapping[str, Sequence[Followed]], rules: Mapping[str, float]
+) -> Figure:
+    """Draw the mean return while learning, with 95 % intervals over trainings.
+
+    Args:
+        trained: Trainings by algorithm, whose curves have the same points.
+        rules: Mean return of rules, drawn as lines.
+    """
+    from scipy.stats import t
+
+    figure, (axis,) = _figure(1, 7.0, 4.0)
+    for i, (algo, each) in enumerate(trained.items()):
+        n = min(len(f.returns) for f in each)
+        curves = np.stack([f.returns[:n] for f in each])
+        x, middle = each[0].decisions[:n], curves.mean(axis=0)
+        axis.plot(x, middle, color=COLOURS[i], marker=_MARKS[i], markersize=4, label=algo)
+        if len(each) > 1:
+            spread = curves.std(axis=0, ddof=1) / np.sqrt(len(each))
+            half = float(t.ppf(0.975, len(each) - 1)) * spread
+            axis.fill_between(x, middle - half, middle + half, color=COLOURS[i], alpha=0.2, lw=0)
+        for one in each:
+            axis.plot(one.decisions, one.returns, color=COLOURS[i], linewidth=0.6, alpha=0.6)
+    for i, (rule, value) in enumerate(rules.items()):
+        axis.axhline(value, color="black", linewidth=1, linestyle=("--", ":", "-.")[i % 3])
+        axis.text(1.0, value, f" {rule}", transform=axis.get_yaxis_transform(), va="center")
+    lowest = min(float(f.returns.min()) for each in trained.values() for f in each)
+    axis.set_ylim(bottom=lowest - 0.05 * abs(lowest))
+    axis.set(xlabel="decisions taken", ylabel="return of an episode while learning (reward)")
+    axis.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def against_variation(levels: Sequence[float], gains: Mapping[str, Sequence[Interval]]) -> Figure:
+    """Draw the advantage in latency against the coefficient of variation of the data."""
+    figure, (axis,) = _figure(1, 6.0, 3.8)
+    for i, (arm, found) in enumerate(gains.items()):
+        middle = 100 * np.array([g.value for g in found])
+        ends = 100 * np.array([[g.value - g.low, g.high - g.value] for g in found]).T
+        x = np.asarray(levels) + 0.012 * (i - (len(gains) - 1) / 2)
+        axis.errorbar(
+            x, middle, yerr=ends, color=COLOURS[i], marker=_MARKS[i], capsize=3, label=arm,
+            linestyle=("-", "--", ":", "-.")[i % 4],
+        )  # fmt: skip
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set(
+        xlabel="coefficient of variation of the size of the data",
+        ylabel="latency saved against\nthe better of static and reactive (%)",
+    )
+    axis.legend(frameon=False)
+    return figure
+
+
+def step_times(times: pd.DataFrame, exponents: Mapping[str, Interval]) -> Figure:
+    """Draw the time of a step against size, with the fitted powers."""
+    figure, axes = _figure(len(exponents), 8.0, 3.6)
+    for i, (axis, (grows, power)) in enumerate(zip(axes, exponents.items(), strict=True)):
+        part = times[times["grows"] == grows]
+        x, y = part["size"].to_numpy(dtype=float), part["step_ms"].to_numpy()
+        axis.loglog(x, y, _MARKS[i], color=COLOURS[i], label="measured")
+        level = np.exp(np.mean(np.log(y) - power.value * np.log(x)))
+        told = f"size^{power.value:.2f} [{power.low:.2f}, {power.high:.2f}]"
+        axis.loglog(x, level * x**power.value, color="black", linewidth=1, label=told)
+        label = "process types of a pipeline" if grows == "nodes" else "pipelines in flight"
+        axis.set(xlabel=label, ylabel="wall clock of a step (ms)")
+        axis.set_xticks(x, [f"{v:g}" for v in x])
+        axis.minorticks_off()
+        axis.legend(frameon=False)
+    return figure
+
+
+def choices(policy: str, scenario: Pipelines, seed: int) -> pd.DataFrame:
+    """Return what a policy chose on a workload, a row per decision.
+
+    Args:
+        policy: Its name.
+        scenario: What is played.
+        seed: Of the workload.
+
+    Returns:
+        ``time``, s; ``type``; ``profile``, its index; ``waiting``, tasks of all types; and
+        ``size``, the mean size of those of the type that wait, 1 for a typical one.
+    """
+    workload = scenario.plan(seed)
+    names = [n for n, _ in features_of(workload)[0]]
+    waiting, size = names.index("waiting tasks"), names.index("asked: mean waiting scale")
+    episode = simulated(
+        scenario, named(policy, Store()).policy, workload, seed,
+        horizon=scenario.horizon, weights=scenario.weights,
+    )  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "time": s.decision.time,
+                "type": s.decision.agent,
+                "profile": int(s.decision.keys[s.action]),
+                "waiting": float(s.decision.globals[waiting]),
+                "size": float(s.decision.globals[size]),
+            }
+            for s in episode.steps
+        ]
+    )
+
+
+def profiles(policies: Mapping[str, str], scenario: Pipelines, seed: int) -> Figure:
+    """Draw the profiles that policies choose over time, above the queue and the size of the data.
+
+    Args:
+        policies: Names of policies by what they are called.
+        scenario: What is played.
+        seed: Of the workload that all of them meet.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.subplots(
+        2, len(policies), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 2)
+    )
+    demand = scenario.plan(seed).arrays.demand
+    offered = [f"{d[CPUS]:g} CPU, {d[MEMORY] / MIB:g} MiB" for d in demand]
+    colours = mpl.colormaps["viridis"].resampled(len(offered))
+    types = list(scenario.types)
+    for column, (called, policy) in enumerate(policies.items()):
+        told = choices(policy, scenario, seed)
+        top, bottom = axes[:, column]
+        ends = np.append(np.unique(told["time"]), told["time"].max() + scenario.interval)
+        chosen = told.pivot_table(index="type", columns="time", values="profile").reindex(types)
+        drawn = top.pcolormesh(
+            ends, np.arange(len(types) + 1), chosen.to_numpy(), cmap=colours,
+            vmin=-0.5, vmax=len(offered) - 0.5,
+        )  # fmt: skip
+        top.set_yticks(np.arange(len(types)) + 0.5, types)
+        top.set_title(called)
+        by_time = told.groupby("time")
+        bottom.step(
+            ends[:-1], by_time["waiting"].first(), where="post", color=COLOURS[0],
+            label="waiting (tasks)",
+        )  # fmt: skip
+        other = bottom.twinx()
+        other.step(
+            ends[:-1], by_time["size"].mean(), where="post", color=COLOURS[1], linestyle="--",
+            label="size of what waits (1: typical)",
+        )  # fmt: skip
+        bottom.set(xlabel="time (s)", ylabel="waiting (tasks)" if column == 0 else "")
+        other.set_ylabel("mean size of what waits (1: typical)")
+        lines = [*bottom.get_lines(), *other.get_lines()]
+        bottom.legend(lines, [str(x.get_label()) for x in lines], frameon=False, fontsize=8)
+    axes[0, 0].set_ylabel("process type")
+    bar = figure.colorbar(drawn, ax=axes[0].tolist(), ticks=range(len(offered)))
+    bar.set_ticklabels(offered)
+    bar.set_label("profile chosen")
+    return figure
+
+
+def front(weights: Sequence[float], latency: Sequence[float], cost: Sequence[float]) -> Figure:
+    """Draw latency against cost of policies that were trained under growing weights of cost."""
+    figure, (axis,) = _figure(1, 5.5, 3.8)
+    axis.plot(cost, latency, marker=_MARKS[0], color=COLOURS[0], label="PPO by weight of cost")
+    for weight, x, y in zip(weights, cost, latency, strict=True):
+        axis.annotate(f"{weight:g}", (x, y), xytext=(5, 5), textcoords="offset points")
+    axis.set(xlabel="cost (CPU-equivalent s per pipeline)", ylabel="mean latency (s)")
+    axis.legend(frameon=False)
+    return figure
