@@ -15,7 +15,7 @@ from evaluations.papers.report import Table, interval
 
 STATIC, REACTIVE = "static", "reactive"
 ASKED = (("A1", "latency_mean"), ("A2", "throughput"), ("A3", "cost"))
-_SAID = {"latency_mean": "less latency", "throughput": "more throughput", "cost": "less cost"}
+_SAID = {"latency_mean": "latency", "throughput": "throughput", "cost": "cost"}
 _SYSTEM = {"latency_mean": "open", "throughput": "closed", "cost": "open"}
 _UNIT = {
     "latency_mean": "latency (s)",
@@ -55,9 +55,9 @@ def _gain(
     best, cheapest = played.best(metric), played.best("cost")
     gain, possible = played.gain(policy, best, metric), played.possible(best, metric)
     asked = claim.figures["low"]
-    figure = f"{percent(gain)} {_SAID[metric]} than {best}, the better of both"
+    figure = f"gain in {_SAID[metric]} over {best}, the better of both, {percent(gain)}"
     other = REACTIVE if best == STATIC else STATIC
-    figure += f"; {percent(played.gain(policy, other, metric))} than {other}"
+    figure += f"; over {other} {percent(played.gain(policy, other, metric))}"
     if metric == "cost":
         verdict = gain_verdict(gain.low, asked, possible.high)
         why = f"no policy saves more than {percent(possible)} of what {best} costs"
