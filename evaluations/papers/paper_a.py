@@ -255,7 +255,7 @@ class PaperA:
         )
         caption = (
             "Wall clock of a step: a decision for each process type, by a network as wide as the "
-            "trained one, and the simulation until the next instant. Medians of "
+            "trained one, and the simulation until the next instant. The fastest of "
             f"{size.scaling.repeats} workloads; edges grow as nodes do, the cluster as pipelines."
         )
         picture = Picture(

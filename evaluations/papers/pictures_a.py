@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5)]
 _MARKS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -41,19 +42,19 @@ def learning_curves(
     """Draw the mean return while learning, with 95 % intervals over trainings.
 
     Args:
-        trained: Trainings by algorithm, whose curves have the same points.
+        trained: Trainings by algorithm; the mean is of the points that all of them have.
         rules: Mean return of rules, drawn as lines.
     """
     from scipy.stats import t
 
     figure, (axis,) = _figure(1, 7.0, 4.0)
     for i, (algo, each) in enumerate(trained.items()):
-        n = min(len(f.returns) for f in each)
-        curves = np.stack([f.returns[:n] for f in each])
-        x, middle = each[0].decisions[:n], curves.mean(axis=0)
+        # A mean over other trainings at every point would tell of those, not of the learning.
+        curves = pd.concat([pd.Series(f.returns, f.decisions) for f in each], axis=1).dropna()
+        x, middle = curves.index.to_numpy(), curves.mean(axis=1).to_numpy()
         axis.plot(x, middle, color=COLOURS[i], marker=_MARKS[i], markersize=4, label=algo)
         if len(each) > 1:
-            spread = curves.std(axis=0, ddof=1) / np.sqrt(len(each))
+            spread = curves.std(axis=1).to_numpy() / np.sqrt(len(each))
             half = float(t.ppf(0.975, len(each) - 1)) * spread
             axis.fill_between(x, middle - half, middle + half, color=COLOURS[i], alpha=0.2, lw=0)
         for one in each:
@@ -102,6 +103,10 @@ def step_times(times: pd.DataFrame, exponents: Mapping[str, Interval]) -> Figure
         axis.set(xlabel=label, ylabel="wall clock of a step (ms)")
         axis.set_xticks(x, [f"{v:g}" for v in x])
         axis.minorticks_off()
+        ends = y.min() / 1.6, y.max() * 1.6
+        ticks = [v for v in _TICKS if ends[0] <= v <= ends[1]]
+        axis.set_ylim(*ends)
+        axis.set_yticks(ticks, [f"{v:g}" for v in ticks])
         axis.legend(frameon=False)
     return figure
 
@@ -180,7 +185,8 @@ def profiles(policies: Mapping[str, str], scenario: Pipelines, seed: int) -> Fig
             label="size of what waits (1: typical)",
         )  # fmt: skip
         bottom.set(xlabel="time (s)", ylabel="waiting (tasks)" if column == 0 else "")
-        other.set_ylabel("mean size of what waits (1: typical)")
+        if column == len(policies) - 1:
+            other.set_ylabel("mean size of\nwhat waits (1: typical)", fontsize=9)
         lines = [*bottom.get_lines(), *other.get_lines()]
         bottom.legend(lines, [str(x.get_label()) for x in lines], frameon=False, fontsize=8)
     axes[0, 0].set_ylabel("process type")
