@@ -9,6 +9,8 @@ from toolkit.statistics import Interval
 
 LINEAR = (0.75, 1.25)
 """Exponents that count as about linear."""
+SHORT = 1.05
+"""Latency by that of a tuned policy from which on a policy falls short: less matters to nobody."""
 
 
 def at_a_price(
@@ -82,7 +84,7 @@ def in_part(gains: Sequence[Interval], of_tuned: Sequence[Interval]) -> str:
         of_tuned: Its latency by that of the policy that was tuned there.
     """
     helps = any(g.low > 0 for g in gains)
-    short = any(g.low <= 0 for g in gains) or any(r.low > 1 for r in of_tuned)
+    short = any(g.low <= 0 for g in gains) or any(r.low > SHORT for r in of_tuned)
     return CONFIRMED if helps and short else NOT_CONFIRMED
 
 

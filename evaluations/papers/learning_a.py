@@ -65,7 +65,8 @@ def part(
         figure=f"variance of DQN's values by that of PPO's: "
         f"{interval(ratio.value, ratio.low, ratio.high, 2)}",
         why=f"of {counts[DQN]} and {counts[PPO]} trainings; the value of a state is that of its "
-        "best slot for DQN and what the critic says for PPO",
+        "best slot for DQN and what the critic says for PPO; where trainings become other "
+        "policies, their values differ for that reason too",
         command=command,
     )
     table = pd.DataFrame(
@@ -77,6 +78,7 @@ def part(
                 "seconds each": float(np.mean([f.seconds for f in each])),
                 "return in the end": float(np.mean([f.returns[-1] for f in each])),
                 "mean fall from the best so far": float(np.mean(falls[algo])),
+                "mean value": float(values[algo].mean()),
                 "variance of values": disagreement(values[algo]),
                 "by variance of returns": disagreement(values[algo]) / spread,
             }
@@ -84,7 +86,7 @@ def part(
         ]
     )
     rules = {
-        rule: float(played.cells[rule]["return_mean"].mean()) for rule in ("static", "reactive")
+        rule: float(played.before[rule]["return_mean"].mean()) for rule in ("static", "reactive")
     }
     n = len(probes.returns)
     return Part(
@@ -92,16 +94,17 @@ def part(
             Table(
                 caption=f"The paper's Table 1: variance over trainings of the value of {n} states "
                 f"that static passes through on training workloads, averaged over them; "
-                f"discounted returns from there have variance {spread:.1f}.",
+                f"discounted returns from there have mean {probes.returns.mean():.1f} and variance "
+                f"{spread:.1f}.",
                 frame=table,
             )
         ],
         pictures=[
             Picture(
                 name="learning_curves",
-                caption="Mean return of the episodes that ended while learning, each training "
-                "thin, their mean with its 95 % interval (t) over trainings; DQN and PPO both "
-                "explore meanwhile. Lines: rules on unseen workloads.",
+                caption="Mean return of the policy as it is after so many decisions, taking its "
+                "best slots on the same training workloads: each training thin, their mean with "
+                "its 95 % interval (t) over trainings. Lines: rules on the same workloads.",
                 draw=partial(pictures.learning_curves, trained, rules),
             )
         ],

@@ -64,7 +64,7 @@ def learning_curves(
         axis.text(1.0, value, f" {rule}", transform=axis.get_yaxis_transform(), va="center")
     lowest = min(float(f.returns.min()) for each in trained.values() for f in each)
     axis.set_ylim(bottom=lowest - 0.05 * abs(lowest))
-    axis.set(xlabel="decisions taken", ylabel="return of an episode while learning (reward)")
+    axis.set(xlabel="decisions taken", ylabel="mean return on training workloads (reward)")
     axis.legend(frameon=False, loc="lower right")
     return figure
 

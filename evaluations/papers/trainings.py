@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from toolkit.data.transitions import Description
 from toolkit.envs.registration import scenario_of, settings_of
 from toolkit.errors import unknown
 from toolkit.features.observe import FEATURISER
-from toolkit.learning.play import GATE
+from toolkit.learning.play import GATE, play
 from toolkit.policies import learned
 from toolkit.policies.named import roots
 from toolkit.policies.static import Static
@@ -30,13 +30,16 @@ from toolkit.statistics import Floats
 from toolkit.store import Product, Store, fingerprint, write_text
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from toolkit.learning.checkpoint import State
-    from toolkit.learning.learner import Algorithm, Trained
+    from toolkit.learning.learner import Algorithm, Given, Learner, Trained
     from toolkit.learning.networks import Ensemble
 
-VERSION = 1
+VERSION = 2
 """Of what is kept of a training; others are trained again."""
 _TOLD = "followed.json"
+_CURVE = "curve.json"
 _CHECKPOINT = "checkpoint.safetensors"
 _EVERY = 60.0  # seconds between two states that an interrupted training goes on from
 
@@ -51,7 +54,8 @@ class Training:
         ground: Name of the scenario that is played, and overrides.
         discount_seconds: τ of the discount exp(−elapsed/τ).
         seed: Fixes initialisation, draws and the workloads that are played.
-        probes: Training workloads whose states are valued in the end.
+        probes: Training workloads that tell how good the policy is, and whose states are valued in
+            the end.
         init: Trained policy that is gone on from; "" for none.
         again: Whether to train what was trained.
     """
@@ -73,7 +77,7 @@ class Followed:
     Args:
         policy: Its id in the store.
         decisions: Taken until each point of the curve, shape [n].
-        returns: Mean return of the episodes that ended between two points, shape [n].
+        returns: Mean return of the policy on the same training workloads at each, shape [n].
         values: What the states of the probes are worth, in the unit of returns, shape [S].
         seconds: That it took.
     """
@@ -188,11 +192,14 @@ def _train(training: Training, algorithm: Algorithm, store: Store, name: str) ->
         init=None if start is None else start.scorer,
         values=start is not None and bool(start.about["lineage"].get("values", False)),
     )
-    folder = store.partial("policies", name)
     say(f"training {name}: {training.algo}, seed {training.seed}")
-    trained, state = _to_its_end(algorithm, given, folder / _CHECKPOINT)
-    (folder / _CHECKPOINT).unlink()
-    product = _kept(training, algorithm, described, trained, state, store, name)
+    folder = store.partial("policies", name)
+    watched = _Watched(of=algorithm, n_steps=algorithm.n_steps, report_every=algorithm.report_every)
+    trained, curve = _to_its_end(watched, given, training.probes, folder)
+    for left in (_CHECKPOINT, _CURVE):
+        (folder / left).unlink(missing_ok=True)
+    state = watched.learner.state()
+    product = _kept(training, algorithm, described, trained, curve, state, store, name)
     tracking.log_training(
         name=name,
         params={**{f"algo.{k}": v for k, v in training.settings.items()}, "seed": training.seed},
@@ -202,25 +209,83 @@ def _train(training: Training, algorithm: Algorithm, store: Store, name: str) ->
     )
 
 
-def _to_its_end(algorithm: Algorithm, given: Any, checkpoint: Path) -> tuple[Trained, State]:
-    """Train, and return also the last state, which holds the critic that no artefact keeps."""
-    from toolkit.learning.checkpoint import load
+@dataclass(kw_only=True)
+class _Watched:
+    """An algorithm whose learner can be looked at while it learns."""
+
+    of: Algorithm
+    n_steps: int
+    report_every: int
+    learner: Any = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        return self.of.name
+
+    @property
+    def offline(self) -> bool:
+        return self.of.offline
+
+    @property
+    def values(self) -> bool:
+        return self.of.values
+
+    @property
+    def goes_on(self) -> bool:
+        return self.of.goes_on
+
+    def start(self, given: Given) -> Learner:
+        self.learner = self.of.start(given)
+        found: Learner = self.learner
+        return found
+
+
+def _to_its_end(
+    watched: _Watched, given: Given, workloads: int, folder: Path
+) -> tuple[Trained, dict[int, float]]:
+    """Train, and play the same training workloads at every point of the curve.
+
+    What is played while learning differs from point to point, which would pass for instability.
+    """
     from toolkit.learning.learner import run
 
-    done, written = 0, time.monotonic()
+    scenario, file = given.played(watched.name), folder / _CURVE
+    curve: dict[int, float] = {}
+    if (folder / _CHECKPOINT).is_file() and file.is_file():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        curve = {int(step): value for step, value in told.items()}
+    written = time.monotonic()
 
     def on_metric(step: int, values: Mapping[str, float]) -> None:
-        nonlocal done
-        done = step
+        if step in curve:
+            return
+        seen = play(
+            present(watched.learner), scenario, range(GATE, GATE + workloads), sampled=False
+        )
+        curve[step] = float(seen.returns.mean())
+        write_text(file, json.dumps(curve))
 
     def due() -> bool:
         nonlocal written
-        if done < algorithm.n_steps and time.monotonic() - written < _EVERY:
+        if time.monotonic() - written < _EVERY:
             return False
         written = time.monotonic()
         return True
 
-    return run(algorithm, given, on_metric, checkpoint, due), load(checkpoint)
+    return run(watched, given, on_metric, folder / _CHECKPOINT, due), curve
+
+
+def present(learner: Learner) -> Ensemble:
+    """Return the policy as it is now; a learner with a gate would give the best so far."""
+    network = learner.network()
+    own = _part(learner.state(), "actor.")
+    if own:
+        network.load_state_dict(own)
+    return network
+
+
+def _part(state: State, start: str) -> dict[str, Tensor]:
+    return {k.removeprefix(start): v for k, v in state.tensors.items() if k.startswith(start)}
 
 
 def _kept(
@@ -228,6 +293,7 @@ def _kept(
     algorithm: Algorithm,
     described: Mapping[str, Any],
     trained: Trained,
+    curve: Mapping[int, float],
     state: State,
     store: Store,
     name: str,
@@ -235,10 +301,9 @@ def _kept(
     """Turn what was learnt into a policy of the store, the curve and the values beside it."""
     folder = store.partial("policies", name)
     probes = probes_of(training.ground, training.probes, training.discount_seconds)
-    points = [(step, v["return"]) for step, v in trained.curve if "return" in v]
     told = {
-        "decisions": [decisions_of(algorithm, step) for step, _ in points],
-        "returns": [value for _, value in points],
+        "decisions": [decisions_of(algorithm, step) for step in curve],
+        "returns": list(curve.values()),
         "values": values_of(trained.network, state, probes.shown).tolist(),
         "seconds": trained.seconds,
     }
@@ -291,8 +356,7 @@ def values_of(network: Ensemble, state: State, shown: Floats) -> Floats:
     """
     from toolkit.learning.networks import CandidateScorer
 
-    start = "critic."
-    own = {k.removeprefix(start): v for k, v in state.tensors.items() if k.startswith(start)}
+    own = _part(state, "critic.")
     x = torch.from_numpy(np.asarray(shown, dtype=np.float32))
     with torch.inference_mode():
         if own:

@@ -85,7 +85,7 @@ def test_linear_is_neither_less_nor_more():
 def test_transfer_in_part_is_neither_nothing_nor_everything():
     assert judging.in_part([about(0.3), about(-0.1)], [about(1.0), about(1.0)]) == CONFIRMED
     assert judging.in_part([about(0.3), about(0.2)], [about(1.0), about(1.2)]) == CONFIRMED
-    assert judging.in_part([about(0.3), about(0.2)], [about(1.0), about(1.0)]) == NOT_CONFIRMED
+    assert judging.in_part([about(0.3), about(0.2)], [about(1.0), about(1.05)]) == NOT_CONFIRMED
     assert judging.in_part([about(-0.3), about(0.0)], [about(1.5), about(1.5)]) == NOT_CONFIRMED
 
 
@@ -265,7 +265,7 @@ def test_choices_are_told_over_time():
 
 def usual():
     size = Size(
-        workloads=2, varied=2, chosen_on=1, trainings=2, probes=1, weighted=False,
+        workloads=2, varied=2, chosen_on=1, trainings=2, weighted=False,
         settings={"ppo": {}, "dqn_online": {}, "tuned": {}},
         scaling=Grid(nodes=[2, 3, 4], in_flight=[1, 2, 3], repeats=1),
     )  # fmt: skip
