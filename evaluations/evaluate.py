@@ -14,7 +14,6 @@ from hydra.utils import instantiate
 from evaluations import real
 from evaluations.metrics import UNITS, measure
 from evaluations.ope_suite import OpeSuite
-from evaluations.papers.paper_a import PaperA
 from evaluations.suite import Suite
 from toolkit import reward, tracking
 from toolkit import trace as traces
@@ -67,8 +66,6 @@ def evaluate(cfg: DictConfig) -> Report:
     if isinstance(suite, real.RealSuite):
         judged_ones = replace(suite, policies=wanted) if wanted else suite
         return real.evaluate(judged_ones, force=bool(cfg.force))
-    if isinstance(suite, PaperA):
-        return suite.run(cfg)
     if isinstance(suite, OpeSuite):
         return (replace(suite, policies=wanted) if wanted else suite).run(str(cfg.trace))
     judged, calibration = run(suite, trace=str(cfg.trace), policies=wanted, force=bool(cfg.force))
