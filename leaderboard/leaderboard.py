@@ -43,7 +43,7 @@ def leaderboard(cfg: DictConfig) -> Report:
     if cfg.evaluate:
         from evaluations.evaluate import ensure
 
-        ensure(judged, trace=str(cfg.trace))
+        ensure(judged, cfg)
     lines = rows(tracking.board(suite))
     if not lines:
         raise _nothing(suite)
