@@ -30,13 +30,14 @@ BODIES = (
     "toolkit/learning/train.py",
     "evaluations/evaluate.py",
     "leaderboard/leaderboard.py",
+    "leaderboard/compare.py",
     "toolkit/listing.py",
     "toolkit/workflows/schedule.py",
 )
 """The functions behind the commands: the last place that sees a DictConfig."""
 
 ONLY_IN = {
-    "mlflow": ("toolkit/tracking.py",),
+    "mlflow": ("toolkit/tracking*.py",),
     "d3rlpy": ("toolkit/learning/*.py", "toolkit/data/buffer.py"),
     "numba": (
         "toolkit/calibration/trees.py",

@@ -1,5 +1,7 @@
 """Lines, groups and verdicts without a record; numbers that are odd."""
 
+from dataclasses import fields
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,9 @@ from toolkit import tracking
 def row(**values):
     texts = dict.fromkeys(tracking.TEXTS, "") | {"run_id": "r", "created": "2026-01-01T00:00:00"}
     numbers = dict.fromkeys(tracking.NUMBERS, float("nan")) | {"calibration_error": float("nan")}
-    return Row(**{**texts, **numbers, "suite": "s", "policy": "p", "learned": False, **values})
+    own = {"suite": "s", "policy": "p", "learned": False, **values}
+    names = {f.name for f in fields(Row)}
+    return Row(**{k: v for k, v in {**texts, **numbers, **own}.items() if k in names})
 
 
 @pytest.mark.parametrize("score", [float("nan"), 0.0, -1e9, 1e-9, float("inf")])
