@@ -36,12 +36,15 @@ TRAINING = "training"
 NUMBERS = (
     "score", "iqm", "ci_low", "ci_high",
     "latency_mean", "latency_mean_ci_low", "latency_mean_ci_high", "latency_p95",
-    "throughput", "cost", "max_queue", "return_mean", "n_seeds",
+    "latency_p99", "slowdown_mean", "response_time", "makespan", "slr", "speedup", "of_bound",
+    "utilisation", "fairness", "slo_violations", "throughput", "cost", "money", "max_queue",
+    "decision_ms", "return_mean", "n_seeds", "failed", "chosen",
 )  # fmt: skip
 """Metrics of an evaluation run that the board shows; what was not logged is NaN."""
 TEXTS = (
     "policy", "suite", "engine", "learned", "calibration", "calibration_error", "simulator",
-    "schema", "dataset", "dataset_digest", "commit", "command", "cell_key",
+    "schema", "dataset", "dataset_digest", "trained_policy", "parent", "failure", "commit",
+    "command", "cell_key",
 )  # fmt: skip
 """Tags of an evaluation run that the board shows; what was not logged is empty."""
 COLUMNS = (*TEXTS[:3], *NUMBERS, *TEXTS[3:], "run_id", "created")
