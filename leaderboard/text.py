@@ -46,7 +46,7 @@ def _failures(section: Section) -> list[str]:
 
 
 def _commands(section: Section) -> list[str]:
-    lines = [f"{i:>4}  {brief(r.command, 200)}" for i, r in enumerate(section.rows, 1) if r.command]
+    lines = [f"{i:>4}  {brief(r.command, 600)}" for i, r in enumerate(section.rows, 1) if r.command]
     return ["each row again:", *lines] if lines else []
 
 

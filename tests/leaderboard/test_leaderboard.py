@@ -1,6 +1,8 @@
 """The board as people and scripts see it, from evaluations in a real record."""
 
+import csv
 import html.parser
+import io
 import json
 import re
 import sys
@@ -244,6 +246,16 @@ def test_markdown_keeps_its_tables(filled, asked):
         assert len(re.findall(r"(?<!\\)\|", line)) == 8 - 1
     assert "<img" not in text
     assert "- cql beats mheft by" in text
+
+
+def test_the_table_of_every_board_is_csv(filled, asked):
+    report = leaderboard(config(format="csv"))
+    lines = list(csv.DictReader(io.StringIO(report.text, newline=""), strict=True))
+    assert len(lines) == 2 * len(LEVELS) + 2
+    assert any(line["policy"].startswith(EVIL[:30]) for line in lines)
+    known = {r["run_id"]: r["score"] for r in report.document["rows"]}
+    assert all(float(line["score"]) == known[line["run_id"]] for line in lines)
+    assert "page:" not in report.text
 
 
 def test_the_limit_cuts_and_says_so(filled, asked):

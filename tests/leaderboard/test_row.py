@@ -101,4 +101,4 @@ def test_every_row_is_printed_with_what_makes_it_again():
     section, _ = board()
     told = text([section]).partition("each row again:")[2]
     for number, one in enumerate(section.rows, 1):
-        assert f"{number:>4}  {brief(one.command, 200)}" in told
+        assert f"{number:>4}  {brief(one.command, 600)}" in told
