@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import types
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 
 from leaderboard.leaderboard import leaderboard
 from leaderboard.row import groups, rows, sentence, verdicts
+from tests.leaderboard.boards import episode as played
 from toolkit import tracking
 from toolkit.errors import ConfigError, NotFoundError, ResourceError
 from toolkit.paths import conf_dir
@@ -27,7 +29,7 @@ LEVELS = {"static": 50, "mheft": 56, "random": 31, "cql": 64, "bc": 56.3, "iql":
 LEARNED = {"cql", "bc", "iql", EVIL}
 
 
-def log(suite, policy, scores, *, key="", **tags):
+def log(suite, policy, scores, *, key="", episode=None, **tags):
     cells = pd.DataFrame({"seed": range(len(scores)), "score": scores})
     interval = bootstrap(scores, generator(0), statistic=mean)
     return tracking.log_evaluation(
@@ -55,6 +57,7 @@ def log(suite, policy, scores, *, key="", **tags):
             **tags,
         },
         cells=cells,
+        **({} if episode is None else {"episode": episode}),
     )
 
 
@@ -305,3 +308,35 @@ def test_serving_checks_the_port_first_and_shows_the_board(filled, asked, monkey
     leaderboard(config(serve=True, port=50_321))
     assert served == [50_321]
     assert "cql beats mheft" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("model" not in tracking.log_evaluation.__annotations__, reason="older record")
+def test_the_page_shows_what_the_record_tells_of_curves_episodes_and_failures(
+    own_store, asked, tmp_path
+):
+    tracking.log_training(
+        name="cql", params={}, artefacts=None, tags={"trained_policy": "cql-1"},
+        curve=[(step, {"loss": 1.0 / (1 + step)}) for step in range(20)],
+    )  # fmt: skip
+    both = {"cql": np.arange(8.0) + 3, "mheft": np.arange(8.0)}
+    for number, (policy, scores) in enumerate(both.items()):
+        told = json.loads(json.dumps(asdict(played(number))))
+        trained = "cql-1" if policy == "cql" else ""
+        log("real", policy, scores, episode=told, trained_policy=trained)
+    tracking.log_evaluation(
+        suite="real", policy="tdca", metrics={"failed": 2.0}, params={},
+        tags={"learned": "false", "cell_key": "failed", "engine": "simulated",
+              "calibration": "cal-1", "schema": "3", "failure": "no slot was left"},
+        cells=pd.DataFrame({"seed": [0, 1], "score": [None, None]}),
+    )  # fmt: skip
+    target = tmp_path / "b.html"
+    report = leaderboard(config(suite="real", html=str(target)))
+    assert re.search(r"3  tdca +heuristic +failed on 2 workloads", report.text)
+    assert "tdca failed: no slot was left" in report.text
+    text = target.read_text("utf-8")
+    for heading in ("Performance profile", "Learning curves", "What ran where, and when"):
+        assert f"<h3>{heading}</h3>" in text
+    data = re.search(r'id="schedules">(.*?)</script>', text, re.DOTALL)[1]
+    shown = json.loads(data)["board-1"]
+    assert [s["policy"] for s in shown] == ["cql", "mheft"]
+    assert shown[0]["bars"] == [list(b) for b in played(0).bars]
