@@ -35,7 +35,7 @@ GROUP_CHOICE = re.compile(r"^(\+?)([\w/-]+)=(.*)$", re.DOTALL)
 
 def formats(command: str) -> tuple[str, ...]:
     """Return the values of ``format`` that a command can print."""
-    return ("text", "json", "markdown") if command == "leaderboard" else ("text", "json")
+    return ("text", "json", "markdown", "csv") if command == "leaderboard" else ("text", "json")
 
 
 @dataclass(frozen=True, kw_only=True)
