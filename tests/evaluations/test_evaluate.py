@@ -67,7 +67,7 @@ def test_metrics_of_one_job_by_hand():
     assert found["latency_p99"] == pytest.approx(latency)
     assert found["cpu_seconds"] == pytest.approx(seconds.sum())
     assert found["gib_seconds"] == pytest.approx(seconds.sum() * w.demand[0, MEMORY] / 2**30)
-    assert found["utilisation"] == pytest.approx(seconds.sum() / 8 / latency)
+    assert found["utilisation"] == pytest.approx(seconds.sum() / w.capacity[:, 0].sum() / latency)
     assert found["task_seconds"] == pytest.approx(seconds.mean())
     assert found["throughput"] == pytest.approx(1 / latency)
     share = 0.5 * (1 + 2 * 8 / 96)
