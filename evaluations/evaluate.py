@@ -26,7 +26,7 @@ def evaluate(cfg: DictConfig) -> Report:
         if not hasattr(suite, "policies"):
             raise ConfigError(
                 f"suite {suite.name!r} chooses its policies itself",
-                hint="leave out policies=, or name another suite: toolkit list what=suites",
+                hint="leave out policies=, or name another suite: toolkit list what=suite",
             )
         suite = replace(suite, policies=list(cfg.policies))
     report: Report = suite.run(cfg)
