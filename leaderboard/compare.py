@@ -12,7 +12,7 @@ from leaderboard.row import brief
 from toolkit import tracking
 from toolkit.errors import ConfigError, CorruptError, NotFoundError, require, unknown
 from toolkit.report import Report
-from toolkit.tracking import Recorded
+from toolkit.tracking_runs import Recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def _candidates(word: str, lines: Sequence[Mapping[Any, Any]]) -> list[str]:
         return named
     found = tracking.recorded(word)
     if len(found) > 1:
-        ids = ", ".join(f"{r.run_id[:12]} ({brief(r.name, 24)})" for r in found[:_MOST])
+        ids = ", ".join(f"{r.run_id[:12]} ({brief(_name(r), 24)})" for r in found[:_MOST])
         raise ConfigError(f"{word!r} begins the ids of {len(found)} runs: {ids}")
     if found:
         return [found[0].run_id]
@@ -108,7 +108,7 @@ def _units(names: Sequence[str]) -> dict[str, str]:
 
 def verdict(found: Comparison) -> str:
     """Say in a sentence what a person wants to know first."""
-    a, b = brief(found.a.name), brief(found.b.name)
+    a, b = brief(_name(found.a)), brief(_name(found.b))
     if found.identical:
         return f"a and b are the same run, {found.a.run_id[:12]} ({a})"
     changed = _changed(found)
@@ -145,7 +145,8 @@ def _changed(found: Comparison) -> str:
 
 def _document(found: Comparison, units: Mapping[str, str]) -> dict[str, Any]:
     def of(run: Recorded) -> dict[str, Any]:
-        return {"run": run.run_id, "kind": run.kind, "name": run.name, "tags": dict(run.tags)}
+        tags = {k: v for k, v in run.tags.items() if not k.startswith("mlflow.")}
+        return {"run": run.run_id, "kind": run.kind, "name": _name(run), "tags": tags}
 
     return {
         "verdict": verdict(found),
@@ -219,9 +220,14 @@ def _listed(lines: Sequence[str]) -> str:
 
 def _runs(found: Comparison) -> list[str]:
     return [
-        f"{letter}: {run.kind} {brief(run.name)}, run {run.run_id}"
+        f"{letter}: {run.kind} {brief(_name(run))}, run {run.run_id}"
         for letter, run in (("a", found.a), ("b", found.b))
     ]
+
+
+def _name(run: Recorded) -> str:
+    """Return the policy's name in full; that of a run is cut."""
+    return run.tags.get("policy") or run.name
 
 
 def _value(value: str | None) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from leaderboard.statistics import difference
 from toolkit.seeding import generator
 from toolkit.statistics import FEWEST_PAIRS, Interval
-from toolkit.tracking import Recorded
+from toolkit.tracking_runs import Recorded
 
 MATTERS, CANNOT_TELL = "matters", "cannot be told apart"
 LINEAGE = (

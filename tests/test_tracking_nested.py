@@ -1,12 +1,15 @@
 """Nested runs, models, datasets, curves and episodes in MLflow's real database."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from toolkit import tracking
+from toolkit import tracking_database as database
 from toolkit import tracking_nested as nested
 from toolkit import tracking_runs as runs
 from toolkit.errors import ConfigError, CorruptError
@@ -248,9 +251,43 @@ def test_runs_are_found_by_the_start_of_their_ids():
     assert (evaluation.run_id, evaluation.kind, evaluation.name) == (run_id, "evaluation", "cql")
     assert evaluation.metrics["score"] == 50.0
     assert evaluation.tags["calibration"] == "c1"
-    assert not [k for k in evaluation.tags if k.startswith("mlflow.")]
     [training] = tracking.recorded(made)
     assert (training.kind, training.name, training.params) == ("training", "n", {"a": "1"})
     [child, *_] = children(run_id)["run_id"]
     for start in (run_id[:5], "", "%", "zzzzzz", run_id + "0", child):
         assert tracking.recorded(start) == []
+
+
+def test_the_database_read_as_it_lies_says_what_mlflow_says(monkeypatch):
+    log("replaced")
+    log("replaced", metrics={**METRICS, "score": 51.0, "latency_mean": math.nan})
+    run_id = log("'quoted' % _ *", calibration_error=0.04, episode={"seed": 1})
+    log("broken", metrics={"failed": 3}, failure="no")
+    curve = [(2, {"loss": math.nan}), (1, {"loss": 2.0, "gate": 1.0}), (1, {"loss": 3.0})]
+    made = {"trained_policy": "cql-1"}
+    tracking.log_training(name="cql-1", params={"a": 1}, curve=curve, tags=made, artefacts=None)
+
+    def all_of_it():
+        return (
+            tracking.board(), tracking.board("quick"), tracking.curve("cql-1"),
+            pd.DataFrame(vars(r) for r in tracking.recorded(run_id[:6])), tracking.cells(run_id),
+            pd.DataFrame([tracking.episode(run_id)]),
+            pd.DataFrame([tracking.find_evaluation("quick", "broken")]),
+        )  # fmt: skip
+
+    direct = all_of_it()
+    monkeypatch.setattr(database, "REVISION", "of another day")
+    asked = all_of_it()
+    assert [len(f) for f in direct] == [3, 3, 4, 1, 4, 1, 1]
+    for mine, theirs in zip(direct, asked, strict=True):
+        pd.testing.assert_frame_equal(mine, theirs)
+
+
+def test_reading_waits_for_no_mlflow():
+    run_id = log()
+    code = (
+        f"import sys; from toolkit import tracking; tracking.cells({run_id!r}); tracking.board();"
+        "tracking.curve('cql-1'); print([m for m in ('mlflow', 'sqlalchemy') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
