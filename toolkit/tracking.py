@@ -12,21 +12,21 @@ from __future__ import annotations
 import json
 import math
 import re
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit import tracking_files as files
 from toolkit import tracking_lineage as lineage
 from toolkit import tracking_nested as nested
+from toolkit import tracking_reading as reading
 from toolkit import tracking_runs as runs
 from toolkit.errors import CorruptError, NotFoundError, require
 from toolkit.report import to_json
 from toolkit.tracking_client import connected
 from toolkit.tracking_files import uri
+from toolkit.tracking_runs import Recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,27 +59,6 @@ _REQUIRED = ("score", "iqm", "ci_low", "ci_high")
 _CELLS, _EPISODE = "cells.json", "episode.json"
 _SHORTEST = 6
 """Characters of a run's id that name it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """A run as it was logged.
-
-    Args:
-        run_id: Its id.
-        kind: ``evaluation`` or ``training``.
-        name: The policy's name, or that of the training.
-        metrics: The last value of each.
-        params: The resolved configuration, flat.
-        tags: What it belongs to; MLflow's own left out.
-    """
-
-    run_id: str
-    kind: str
-    name: str
-    metrics: Mapping[str, float]
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
 
 
 def log_training(
@@ -185,7 +164,8 @@ def log_evaluation(
         client.set_terminated(run_id)
         # The tag 'kind' puts the run on the board, so it comes last: half a run is never shown.
         runs.fill(client, run_id, tags={"cell_key": key, "kind": "evaluation"})
-        same = _evaluations(client, suite, key)
+        text = f"tags.kind = 'evaluation' and tags.cell_key = '{key}'"
+        same = runs.search(client, text, suite)
         for older in same[1:]:  # newest first: whoever else logs this key keeps the same one
             runs.forget(client, older)
         return str(same[0].info.run_id)
@@ -224,11 +204,9 @@ def _points(
 
 def find_evaluation(suite: str, cell_key: str) -> str | None:
     """Return the id of the run that holds exactly this evaluation, or None."""
-    if files.absent():
-        return None
-    with connected() as client:
-        found = _evaluations(client, suite, files.key_text(cell_key))
-        return found[0].info.run_id if found else None
+    key = files.key_text(cell_key)
+    found = reading.search({"kind": "evaluation", "cell_key": key}, experiment=suite)
+    return found[0].run_id if found else None
 
 
 def board(suite: str | None = None) -> pd.DataFrame:
@@ -245,11 +223,9 @@ def board(suite: str | None = None) -> pd.DataFrame:
     import pandas as pd
 
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    if not files.absent():
-        with connected() as client:
-            for run in _evaluations(client, suite):
-                row = _row(run)
-                rows.setdefault((row["suite"], row["cell_key"]), row)  # newest first
+    for run in reading.search({"kind": "evaluation"}, experiment=suite):
+        row = _row(run)
+        rows.setdefault((row["suite"], row["cell_key"]), row)  # newest first
     frame = pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
     frame["created"] = pd.to_datetime(frame["created"], unit="ms", utc=True)
     frame = frame.astype({**dict.fromkeys(NUMBERS, "float64"), "learned": "bool"})
@@ -297,15 +273,11 @@ def curve(policy_id: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    points: list[Metric] = []
-    # An id that a search cannot quote is none of ours.
-    if not files.absent() and files.key_text(policy_id) == policy_id:
-        with connected() as client:
-            made = f"tags.kind = 'training' and tags.trained_policy = '{policy_id}'"
-            for run in runs.search(client, made, TRAINING)[:1]:
-                for key in sorted(run.data.metrics):
-                    points += client.get_metric_history(run.info.run_id, key)
-    rows = [(p.key, int(p.step), float(p.value)) for p in points]
+    rows: list[tuple[str, int, float]] = []
+    if files.key_text(policy_id) == policy_id:  # an id that a search cannot quote is none of ours
+        made = {"kind": "training", "trained_policy": policy_id}
+        for run in reading.search(made, experiment=TRAINING)[:1]:
+            rows = reading.history(run)
     frame = pd.DataFrame(rows, columns=["metric", "step", "value"])
     frame = frame.astype({"metric": "object", "step": "int64", "value": "float64"})
     return frame.sort_values(["metric", "step"], kind="stable").reset_index(drop=True)
@@ -317,42 +289,20 @@ def recorded(start: str) -> list[Recorded]:
     Args:
         start: 6 characters at least; fewer name nothing.
     """
-    if files.absent() or not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},32}}", start):
+    if not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},32}}", start):
         return []
-    with connected() as client:
-        found = runs.search(client, f"attributes.run_id LIKE '{start}%'")
-    return [_recorded(r) for r in found if r.data.tags.get("kind") in ("evaluation", "training")]
-
-
-def _recorded(run: Run) -> Recorded:
-    tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
-    return Recorded(
-        run_id=run.info.run_id,
-        kind=tags.pop("kind"),
-        name=tags.get("policy") or run.info.run_name or "",
-        metrics=run.data.metrics,
-        params=run.data.params,
-        tags=tags,
-    )
+    found = reading.search({}, start=start)
+    return [r for r in found if r.kind in ("evaluation", "training")]
 
 
 def _document(run_id: str, name: str) -> Any:
     """Return what a run's JSON file holds, None where run or file are gone."""
-    if files.absent():
-        return None
-    with tempfile.TemporaryDirectory() as folder, connected() as client:
-        from mlflow.artifacts import download_artifacts
-
-        try:
-            address = f"{client.get_run(run_id).info.artifact_uri}/{name}"
-            file = download_artifacts(address, dst_path=folder, tracking_uri=uri())
-        except Exception:
-            return None
-        try:
-            return json.loads(Path(file).read_text("utf-8"))
-        except ValueError as error:
-            what = "per-seed results" if name == _CELLS else name
-            raise CorruptError(f"the {what} of run {run_id[:40]!r} are damaged") from error
+    text = reading.document(run_id, name)
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError as error:
+        what = "per-seed results" if name == _CELLS else name
+        raise CorruptError(f"the {what} of run {run_id[:40]!r} are damaged") from error
 
 
 def serve(port: int) -> None:
@@ -367,15 +317,8 @@ def serve(port: int) -> None:
     files.run_server(port)
 
 
-def _evaluations(client: MlflowClient, suite: str | None, key: str = "") -> list[Run]:
-    """Return the runs that are on the board, newest first."""
-    text = "tags.kind = 'evaluation'" + (f" and tags.cell_key = '{key}'" if key else "")
-    return runs.search(client, text, suite)
-
-
-def _row(run: Run) -> dict[str, Any]:
-    metrics, tags = run.data.metrics, run.data.tags
-    row: dict[str, Any] = {k: metrics.get(k, math.nan) for k in NUMBERS}
-    row |= {k: tags.get(k, "") for k in TEXTS}
+def _row(run: Recorded) -> dict[str, Any]:
+    row: dict[str, Any] = {k: run.metrics.get(k, math.nan) for k in NUMBERS}
+    row |= {k: run.tags.get(k, "") for k in TEXTS}
     row["learned"] = row["learned"].lower() == "true"
-    return row | {"run_id": run.info.run_id, "created": run.info.start_time}
+    return row | {"run_id": run.run_id, "created": run.created}

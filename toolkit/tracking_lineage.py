@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FOLDER = "policy"
-"""Name of the logged model, and of the folder under which its files are artefacts of the run."""
+"""Where the files of a policy lie among the artefacts of its run."""
 
 _NAME, _DIGEST = 500, 36  # MLflow's limits in characters
 
@@ -33,7 +34,7 @@ def log_dataset(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> dict
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     name = files.clean(tags.get("dataset", ""), _NAME)
-    digest = files.clean(tags.get("dataset_digest", ""), _DIGEST)
+    digest = files.clean(tags.get("dataset_digest", "")[:_DIGEST], _DIGEST)
     if not name or not digest:
         return {}
     data = Dataset(name, digest, "toolkit", json.dumps({"id": name}))
@@ -45,13 +46,13 @@ def log_dataset(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> dict
 def log_model(
     client: MlflowClient, run: Run, folder: Path, tags: Mapping[str, str]
 ) -> dict[str, str]:
-    """Log a policy as a model that the run put out; ``runs:/<run>/policy`` finds its files.
+    """Log a policy as a model that the run put out, and its files as artefacts of both.
 
     Args:
         client: Of the record.
         run: Who played it.
         folder: Of the policy's artefact.
-        tags: What the model belongs to.
+        tags: What the model belongs to; ``policy`` names it.
 
     Returns:
         What a metric says of the model behind it.
@@ -60,9 +61,11 @@ def log_model(
 
     run_id, experiment = run.info.run_id, run.info.experiment_id
     labels = {k: files.clean(v, files.TAG) for k, v in tags.items() if v}
+    name = re.sub(r"[/:.%\"']", "_", labels.get("policy", ""))[:_NAME] or FOLDER
     model = client.create_logged_model(
-        experiment, name=FOLDER, source_run_id=run_id, tags=labels, model_type="policy"
+        experiment, name=name, source_run_id=run_id, tags=labels, model_type="policy"
     )
+    client.log_artifacts(run_id, str(folder), FOLDER)
     client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from toolkit import tracking_files as files
@@ -20,17 +21,55 @@ _METRICS, _FEW = 800, 100  # MLflow takes 1000 values at once, of them 100 param
 _PAGE = 50_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A run as it was logged.
+
+    Args:
+        run_id: Its id.
+        name: Its name.
+        created: When it began, ms since 1970, UTC.
+        metrics: The last value of each.
+        params: The resolved configuration, flat.
+        tags: What it belongs to.
+    """
+
+    run_id: str
+    name: str
+    created: int
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: Run) -> Recorded:
+        """Return what MLflow tells of a run."""
+        return cls(
+            run_id=run.info.run_id,
+            name=run.info.run_name or "",
+            created=int(run.info.start_time),
+            metrics=run.data.metrics,
+            params=run.data.params,
+            tags=run.data.tags,
+        )
+
+    @property
+    def kind(self) -> str:
+        """Return what was recorded: ``evaluation``, ``training``, or a ``cell`` of the first."""
+        return self.tags.get("kind", "")
+
+
 def begin(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, Any]) -> Run:
     """Return a new run of an experiment, which is made where it is not there yet."""
-    label = _label(experiment)
-    found = client.get_experiment_by_name(label)
+    named = label(experiment)
+    found = client.get_experiment_by_name(named)
     if found is None:
-        folder = files.artifacts() / hashlib.sha256(label.encode()).hexdigest()[:12]
+        folder = files.artifacts() / hashlib.sha256(named.encode()).hexdigest()[:12]
         location = folder.as_uri() if files.database() is not None else None
         try:
-            number = client.create_experiment(label, artifact_location=location)
+            number = client.create_experiment(named, artifact_location=location)
         except Exception:  # somebody else may have made it in this moment
-            found = client.get_experiment_by_name(label)
+            found = client.get_experiment_by_name(named)
             if found is None:
                 raise
             number = found.experiment_id
@@ -74,7 +113,7 @@ def search(client: MlflowClient, text: str, experiment: str | None = None) -> li
     experiments: Iterable[Experiment] = (
         client.search_experiments(max_results=10_000)
         if experiment is None
-        else filter(None, [client.get_experiment_by_name(_label(experiment))])
+        else filter(None, [client.get_experiment_by_name(label(experiment))])
     )
     ids = [e.experiment_id for e in experiments]
     runs: list[Run] = []
@@ -96,5 +135,6 @@ def forget(client: MlflowClient, run: Run) -> None:
     client.delete_run(run.info.run_id)  # last: as long as it is there, this can be done again
 
 
-def _label(experiment: str) -> str:
+def label(experiment: str) -> str:
+    """Return the name of an experiment as MLflow stores it."""
     return files.clean(experiment, files.EXPERIMENT) or "unnamed"
