@@ -50,7 +50,7 @@ class Size:
 
     Args:
         jobs: Numbers of workflows of the batches.
-        workloads: Batches of each number.
+        workloads: Batches of each number of workflows, by number of devices.
         dags: Single workflows.
         streams: Streams.
         chosen_on: Training batches on which the best HEFT is chosen.
@@ -58,7 +58,7 @@ class Size:
     """
 
     jobs: Sequence[int]
-    workloads: int
+    workloads: Mapping[int, int]
     dags: int
     streams: int
     chosen_on: int
@@ -66,7 +66,7 @@ class Size:
 
     def __post_init__(self) -> None:
         require(len(self.jobs) > 1, "a size needs two or more numbers of jobs")
-        least = min(self.workloads, self.dags, self.streams, self.chosen_on)
+        least = min(*self.workloads.values(), self.dags, self.streams, self.chosen_on)
         require(least >= 2, "a size needs two or more workloads of each kind")
 
 
@@ -164,7 +164,7 @@ class PaperC:
         frames = []
         for jobs in size.jobs:
             words = self._words(f"paper_c_{devices}_batch", size, f"scenario.jobs={jobs}")
-            frames.append(self._play(words, size.workloads, cfg).assign(jobs=jobs))
+            frames.append(self._play(words, size.workloads[devices], cfg).assign(jobs=jobs))
         return pd.concat(frames, ignore_index=True)
 
     def _one(self, scenario: str, size: Size, count: int, cfg: DictConfig) -> pd.DataFrame:
@@ -207,8 +207,9 @@ class PaperC:
 
     def _about(self, size: Size, heft: Mapping[int, str]) -> list[str]:
         told = ", ".join(f"{name} on {m} devices" for m, name in heft.items())
+        batches = ", ".join(f"{n} batches on {m} devices" for m, n in size.workloads.items())
         return [
-            f"{size.workloads} batches of each number of workflows ({size.tasks[0]} to "
+            f"{batches} of each number of workflows ({size.tasks[0]} to "
             f"{size.tasks[1]} tasks, communication by computation 1, luck σ 0.5), "
             f"{size.dags} single workflows, {size.streams} streams, from seed {self.first_seed}; "
             "all policies meet the same workloads, luck and estimates.",
