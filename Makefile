@@ -32,7 +32,7 @@ endif
 endif
 tiny = $(if $(filter tiny,$(SIZE)),$(TINY_$(1)))
 
-.PHONY: help setup quickstart test check lint bench datasets clean
+.PHONY: help setup quickstart test browser check lint bench datasets clean
 
 help: ## show this list
 	@echo "make <target> [PYTHON=python3.12] [SIZE=tiny] [TORCH_INDEX=<url>]"
@@ -62,7 +62,19 @@ quickstart: $(READY) ## record, learn, compare: the whole way once (SIZE=tiny fo
 	@echo "==> quickstart 3/3: compare it with the heuristics"
 	$(BIN)/toolkit leaderboard $(call tiny,leaderboard)
 
-test: $(READY) ## the tests that take seconds
+# The board's page is tested in a real Chromium. Without apt-get, root or a network those tests
+# are skipped and say so; CHROMIUM=<program> names one that lies elsewhere.
+browser:
+	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome \
+	    google-chrome-stable >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "==> test: installing Chromium for the tests of the board's page"; \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+	      --no-install-recommends chromium >/dev/null; } || \
+	    echo "==> test: no Chromium; the tests of the board's page are skipped"; \
+	else echo "==> test: no Chromium; the tests of the board's page are skipped"; fi
+
+test: $(READY) browser ## the tests that take seconds
 	@echo "==> test: everything but the slow tests and the promises of the README"
 	$(BIN)/python -m pytest -m "not slow and not check and not engine" $(SIDE_BY_SIDE)
 	@echo "==> test: those that start an engine, one by one"

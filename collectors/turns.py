@@ -39,7 +39,8 @@ class Turn:
 class Turns:
     """The order of a recording: by workload, then repeat, then policy.
 
-    What drifts on the machine thus meets all policies alike.
+    What drifts on the machine thus meets all policies alike. Repeats are rounds, each with an
+    order of its own: what a run leaves behind for the next meets all alike, too.
 
     Args:
         policies: How many take turns.
@@ -68,5 +69,8 @@ class Turns:
             seed: Of the first workload; each further one has the next.
         """
         workload = episode // (self.policies * self.times) if self.paired else episode
-        repeat = episode // self.policies % self.times if self.times > 1 else None
-        return Turn(policy=episode % self.policies, seed=seed + workload, repeat=repeat)
+        turn, place = divmod(episode, self.policies)
+        if self.times == 1:
+            return Turn(policy=place, seed=seed + workload)
+        order = generator(seed, "turn", turn).permutation(self.policies)
+        return Turn(policy=int(order[place]), seed=seed + workload, repeat=turn % self.times)

@@ -1,4 +1,4 @@
-"""Cells: what policies are worth on workloads of one scenario, each piece played once."""
+"""Cells: what policies are worth on workloads of one ground, each piece played once."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 
-from evaluations.metrics import measure, of_jobs
+from evaluations.callable_policy import policy_of
+from evaluations.metrics import measure
+from evaluations.timed import Timed
 from toolkit import reward
+from toolkit.benchmarks.reference import Played
+from toolkit.calibration.calibration import Calibration
 from toolkit.envs.registration import scenario_of, settings_of
+from toolkit.errors import ConfigError, NotFoundError, SchemaError
 from toolkit.fanout import crew
 from toolkit.features.observe import FEATURISER
-from toolkit.learning.play import play
-from toolkit.live import outcome_of
 from toolkit.planning.return_bound import least_metrics
-from toolkit.policies.learned import Learned
-from toolkit.policies.named import named
 from toolkit.policies.policy import Policy
-from toolkit.progress import progress, say
-from toolkit.scenarios.scenario import Scenario
+from toolkit.progress import progress
 from toolkit.simulator.simulator import SIMULATOR, simulated
 from toolkit.store import Store, fingerprint, write_text
 
@@ -32,10 +31,14 @@ if TYPE_CHECKING:
 
 PIECE = 20
 """Workloads that a worker plays at a time; what is played is kept."""
-VERSION = 1
+VERSION = 2
 """Of what cells hold; others are played again."""
 BOUND = "bound"
 """Name of the arm that no policy falls below."""
+REPLAY = "replay"
+"""First word of a ground that is a calibrated replay; the second is the calibration's id."""
+FAILED = "failed"
+"""Column that says why a cell failed; it has no metrics then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class Piece:
         arm: What the policy is one training of.
         training: Which.
         policy: Its name; ``BOUND`` for what no policy falls below.
-        scenario: Name and overrides.
+        ground: Name of a scenario and overrides, or ``REPLAY`` and the id of a calibration.
         seeds: Of the workloads.
         again: Whether to play what was played.
     """
@@ -54,14 +57,14 @@ class Piece:
     arm: str
     training: int
     policy: str
-    scenario: tuple[str, ...]
+    ground: tuple[str, ...]
     seeds: tuple[int, ...]
     again: bool
 
 
 def cells(
     arms: Mapping[str, Sequence[str]],
-    scenario: Sequence[str],
+    ground: Sequence[str],
     seeds: Sequence[int],
     cfg: DictConfig,
 ) -> dict[str, pd.DataFrame]:
@@ -69,108 +72,132 @@ def cells(
 
     Args:
         arms: Names of policies by arm, one for each training.
-        scenario: Name and overrides.
+        ground: Name of a scenario and overrides, or ``REPLAY`` and the id of a calibration.
         seeds: Of the workloads; luck and policies draw by the same.
         cfg: Tells executor and workers, and with ``force`` to play again what was played.
+
+    Returns:
+        ``training``, ``seed`` and metrics by arm; where a policy broke down, ``FAILED``.
     """
     pieces = [
         Piece(
-            arm=arm, training=i, policy=policy, scenario=tuple(scenario),
+            arm=arm, training=i, policy=policy, ground=tuple(ground),
             seeds=tuple(seeds[k : k + PIECE]), again=bool(cfg.force),
         )
         for arm, policies in arms.items()
         for i, policy in enumerate(policies)
         for k in range(0, len(seeds), PIECE)
     ]  # fmt: skip
-    rows: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
-    say(f"{len(pieces)} times {min(PIECE, len(seeds))} episodes; what was played is not again")
-    with (
-        progress("playing unseen workloads", len(pieces), "pieces") as bar,
-        crew(str(cfg.executor), cfg.workers, cfg.ray.address) as hand_out,
-    ):
-        for piece, found in hand_out(_found, pieces):
-            rows[piece.arm] += [{"training": piece.training, **r} for r in found]
-            bar.update(note=piece.arm)
+    store, rows = Store(), dict[Piece, list[dict[str, Any]]]()
+    _, settings = ground_of(ground, store)
+    keys = {n: _key(n, settings, store) for names in arms.values() for n in names}
+    for piece in pieces:
+        known = None if piece.again else _read(piece, keys[piece.policy], store)
+        if known is not None:
+            rows[piece] = known
+    missing = [p for p in pieces if p not in rows]
+    if missing:
+        with (
+            progress(f"playing {' '.join(ground)}", len(missing), "pieces") as bar,
+            crew(str(cfg.executor), cfg.workers, cfg.ray.address) as hand_out,
+        ):
+            for piece, found in hand_out(_play_piece, missing):
+                rows[piece] = found
+                bar.update(note=piece.arm)
+                # What broke down may not the next time.
+                if not any(FAILED in row for row in found):
+                    _keep(piece, keys[piece.policy], found, store)
     return {
-        arm: pd.DataFrame(found).sort_values(["training", "seed"]).reset_index(drop=True)
-        for arm, found in rows.items()
+        arm: pd.DataFrame(
+            [{"training": p.training, **r} for p in pieces if p.arm == arm for r in rows[p]]
+        )
+        for arm in arms
     }
 
 
-def _found(piece: Piece) -> tuple[Piece, list[dict[str, float]]]:
-    """Return what a piece gave when it was played, or play it, in a process of its own."""
-    store = Store()
-    words = piece.scenario[0], piece.scenario[1:]
-    scenario = scenario_of(*words)
-    one = None if piece.policy == BOUND else named(piece.policy, store)
-    key: list[Any] = [
-        VERSION, SIMULATOR, FEATURISER, reward.VERSION, settings_of(*words),
-        BOUND if one is None else one.key, list(piece.seeds),
-    ]  # fmt: skip
-    file = store.root / "cells" / f"{fingerprint(key)}.json"
-    known = None if piece.again else _read(file, key)
-    if known is not None:
-        return piece, known
-    if one is None:
-        rows = _least(scenario, piece.seeds)
-    elif isinstance(one.policy, Learned):
-        rows = side_by_side(one.policy, scenario, piece.seeds)
-    else:
-        rows = one_by_one(one.policy, scenario, piece.seeds)
-    told = [{"seed": s, **r} for s, r in zip(piece.seeds, rows, strict=True)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps({"key": key, "rows": told}, default=str))
-    return piece, told
-
-
-def _read(file: Path, key: Sequence[Any]) -> list[dict[str, float]] | None:
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        same = told["key"] == json.loads(json.dumps(key, default=str))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return list(told["rows"]) if same else None
-
-
-def side_by_side(
-    policy: Learned, scenario: Scenario, seeds: Sequence[int]
-) -> list[dict[str, float]]:
-    """Play a network, which decides for many workloads at once.
+def ground_of(words: Sequence[str], store: Store) -> tuple[Played, Any]:
+    """Return what is played, and what changes with it.
 
     Args:
-        policy: Takes the slot that it scores highest.
-        scenario: What is played.
-        seeds: Of the workloads.
-
-    Returns:
-        For each workload what :func:`evaluations.metrics.of_jobs` measures, and the return.
+        words: See :func:`cells`.
+        store: Where calibrations lie.
     """
-    torch.set_num_threads(1)
-    policy.reset(scenario.plan(seeds[0]))
-    batch = play(policy.scorer, scenario, seeds, sampled=False)
-    scenes = [batch.scene(i) for i in range(len(seeds))]
-    return [
-        {"return_mean": value, **of_jobs(outcome_of(scene), scene)}
-        for value, scene in zip(batch.returns.tolist(), scenes, strict=True)
-    ]
+    if words[0] == REPLAY:
+        product = store.get("calibrations", words[1])
+        return Calibration.load(product.path), product.digest
+    return scenario_of(words[0], words[1:]), settings_of(words[0], words[1:])
 
 
-def one_by_one(policy: Policy, scenario: Scenario, seeds: Sequence[int]) -> list[dict[str, float]]:
-    """Play a rule; arguments and result are those of :func:`side_by_side`."""
+def _key(policy: str, settings: Any, store: Store) -> list[Any]:
+    """Return what changes with a policy's cells on a ground, but for the workloads."""
+    by = BOUND if policy == BOUND else policy_of(policy, store).key
+    return [VERSION, SIMULATOR, FEATURISER, reward.VERSION, settings, by]
+
+
+def _file(piece: Piece, key: Sequence[Any], store: Store) -> Path:
+    return store.root / "cells" / f"{fingerprint([*key, list(piece.seeds)])}.json"
+
+
+def _read(piece: Piece, key: Sequence[Any], store: Store) -> list[dict[str, Any]] | None:
+    """Return what a piece gave when it was played, None where it was not or is damaged."""
+    try:
+        told = json.loads(_file(piece, key, store).read_text(encoding="utf-8"))
+        rows = list(told["rows"])
+        same = told["key"] == _plain(key) and [r["seed"] for r in rows] == list(piece.seeds)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return rows if same else None
+
+
+def _keep(
+    piece: Piece, key: Sequence[Any], rows: Sequence[Mapping[str, Any]], store: Store
+) -> None:
+    file = _file(piece, key, store)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps({"key": _plain(key), "rows": rows}))
+
+
+def _plain(key: Sequence[Any]) -> Any:
+    return json.loads(json.dumps(key, default=str))
+
+
+def _play_piece(piece: Piece) -> tuple[Piece, list[dict[str, Any]]]:
+    """Play a piece, in a process of its own."""
+    store = Store()
+    played, _ = ground_of(piece.ground, store)
+    one = None if piece.policy == BOUND else policy_of(piece.policy, store).policy
     rows = []
-    for seed in seeds:
-        workload = scenario.plan(seed)
-        episode = simulated(
-            scenario, policy, workload, seed, horizon=scenario.horizon, weights=scenario.weights
-        )
-        rows.append(measure(episode))
-    return rows
+    for seed in piece.seeds:
+        row = _least(played, seed) if one is None else _outcome(one, played, seed)
+        rows.append({"seed": seed, **row})
+    return piece, rows
 
 
-def _least(scenario: Scenario, seeds: Sequence[int]) -> list[dict[str, float]]:
-    rows = []
-    for seed in seeds:
-        workload = scenario.plan(seed)
-        told = least_metrics(workload, scenario.truth(workload, seed))
-        rows.append({**told, "throughput": workload.jobs / told["makespan"]})
-    return rows
+def _outcome(policy: Policy, played: Played, seed: int) -> dict[str, Any]:
+    try:
+        return play(policy, played, seed)
+    except (ConfigError, SchemaError, NotFoundError):
+        raise  # what was asked for makes no sense, with any workload
+    except Exception as error:  # a policy may be anybody's code
+        return {FAILED: f"{type(error).__name__}: {error}"[:500]}
+
+
+def play(policy: Policy, played: Played, seed: int) -> dict[str, float]:
+    """Return the metrics of one episode of a policy.
+
+    Args:
+        policy: Who decides.
+        played: A scenario or a calibration.
+        seed: Of the workload, its luck, and what the policy draws.
+    """
+    timed = Timed(of=policy)
+    episode = simulated(
+        played, timed, played.plan(seed), seed, horizon=played.horizon, weights=played.weights
+    )
+    return {**measure(episode), "decision_ms": timed.milliseconds}
+
+
+def _least(played: Played, seed: int) -> dict[str, float]:
+    workload = played.plan(seed)
+    told = least_metrics(workload, played.truth(workload, seed))
+    return {**told, "throughput": workload.jobs / told["response_time"]}

@@ -111,7 +111,7 @@ class OfflineToOnline:
     def _trained(self, cfg: DictConfig) -> dict[str, list[Product]]:
         """Return policies by arm, one for each seed."""
         arms: dict[str, list[Product]] = {}
-        told = {"dataset": self.dataset}
+        told: dict[str, Any] = {"dataset": self.dataset}
         words = [self._words(cfg, a, seed=s, **told) for a in self.offline for s in self.seeds]
         offline = several(words, cfg)
         if self.plays is not None:

@@ -217,7 +217,7 @@ def _weights(ratio: Floats) -> Floats:
     with np.errstate(divide="ignore"):
         logs = np.cumsum(np.log(ratio), axis=1)
     most = logs.max(axis=0)
-    return np.exp(logs - np.where(np.isfinite(most), most, 0.0))
+    return np.asarray(np.exp(logs - np.where(np.isfinite(most), most, 0.0)))
 
 
 def _share(weights: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -23,6 +23,9 @@ from toolkit.simulator.recorded import replayable
 from toolkit.simulator.simulator import simulated
 from toolkit.statistics import bootstrap, mean
 from toolkit.store import Store
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 ESTIMATORS = ("importance", "per_decision", "doubly_robust", "fqe")
 FEWEST = 3
@@ -55,17 +58,17 @@ class OpeSuite:
         require(self.seeds >= 2, f"suite.seeds must be at least 2, got {self.seeds}")
         FQE(**self.fqe)
 
-    def run(self, trace: str) -> Report:
+    def run(self, cfg: DictConfig) -> Report:
         """Estimate the mean return of each policy from a trace, and beside it in the replay.
 
         Args:
-            trace: Id of a recording whose decisions have propensities.
+            cfg: Of the command; ``trace`` is a recording whose decisions have propensities.
 
         Raises:
             ConfigError: When they have none.
         """
         store = Store()
-        recording = replayable(store, trace)
+        recording = replayable(store, str(cfg.trace))
         recorded = traces.read(recording.path)
         ope.require_propensities(recorded)
         product = calibrated(store, recording)

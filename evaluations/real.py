@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -20,7 +20,7 @@ from evaluations import fidelity as report
 from evaluations import gains
 from toolkit import trace as traces
 from toolkit.calibration import fidelity
-from toolkit.calibration.agreement import policies_agree, summarise
+from toolkit.calibration.agreement import Check, policies_agree, summarise
 from toolkit.calibration.calibration import Calibration
 from toolkit.calibration.predict import METRICS, Naive, predict, real
 from toolkit.calibration.runs import Runs
@@ -34,6 +34,9 @@ from toolkit.recording import record
 from toolkit.report import Report
 from toolkit.seeding import generator
 from toolkit.store import Product, Store, fingerprint, write_text
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 SEALED = "sealed.json"
 REPORT = "report.json"
@@ -87,6 +90,10 @@ class RealSuite:
             self.seed > self.training_seed + self.training * len(self.policies),
             "suite.seed must lie beyond the workloads that are learnt from",
         )
+
+    def run(self, cfg: DictConfig) -> Report:
+        """Do what :func:`evaluate` does; ``force`` makes all of it again."""
+        return evaluate(self, force=bool(cfg.force))
 
 
 def evaluate(suite: RealSuite, *, force: bool = False) -> Report:
@@ -215,7 +222,8 @@ def _compare(
         for r in json.loads((sealed.path / SEALED).read_text("utf-8"))
     }
     past, recorded = Runs(traces.read(learnt.path)), Runs(traces.read(judged.path))
-    checks, repeats = [], {}
+    checks: list[Check] = []
+    repeats: dict[tuple[str, int], list[dict[str, float]]] = {}
     for n in suite.policies:
         policy = found[n].policy
         held = Calibration.load(sealed.path / n)

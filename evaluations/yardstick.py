@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evaluations.cells import BOUND, cells
-from evaluations.metrics import UNITS
-from toolkit.errors import require
+from evaluations.cells import BOUND, FAILED, cells
+from evaluations.metrics import MORE_IS_BETTER, UNITS
+from toolkit.errors import ToolkitError, require
 from toolkit.learning.play import GATE
 from toolkit.seeding import generator
 from toolkit.statistics import Interval, bootstrap, mean
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 FLOOR = "random"
 """The baseline that scores 0."""
-MORE_IS_BETTER = ("throughput", "return_mean")
-"""Metrics of which more is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +100,7 @@ class Yardstick:
             frame["score"] = 100 * (frame["return_mean"] - floor) / (top - floor)
             frames[policy] = frame
             rng = generator(0, "score", self.name)
-            row = {
+            row: dict[str, Any] = {
                 "policy": policy,
                 "trainings": int(played["training"].nunique()),
                 "means": {m: float(frame[m].mean()) for m in UNITS if m in frame},
@@ -124,10 +122,15 @@ class Yardstick:
         return told, frames
 
     def _require_metrics(self, found: Mapping[str, pd.DataFrame], scenario: str) -> None:
-        for name in self.metrics:
-            lacking = [n for n, frame in found.items() if name not in frame]
-            told = f"experiment.metrics: {scenario} has no {name!r} of {', '.join(lacking)}"
-            require(not lacking, told, hint="networks that play side by side have no max_queue")
+        for name, frame in found.items():
+            if FAILED in frame:
+                raise ToolkitError(
+                    f"{name!r} failed on {scenario}: {frame[FAILED].dropna().iloc[0]}"
+                )
+        for metric in self.metrics:
+            lacking = [n for n, frame in found.items() if metric not in frame]
+            told = f"experiment.metrics: {scenario} has no {metric!r} of {', '.join(lacking)}"
+            require(not lacking, told)
 
     def _ratio(self, some: pd.DataFrame, others: pd.DataFrame, metric: str) -> dict[str, float]:
         return vars(ratio_of(some, others, metric, generator(0, "ratio", self.name)))

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
 
-from leaderboard import render
+from leaderboard.evidence import gather
+from leaderboard.markdown import markdown
+from leaderboard.page import page, write
 from leaderboard.row import groups, rows, sentence, verdicts
+from leaderboard.section import Section
+from leaderboard.table import table
+from leaderboard.text import text
 from toolkit import tracking
 from toolkit.errors import NotFoundError, require, unknown
 from toolkit.paths import data_root
@@ -20,7 +27,7 @@ from toolkit.tracking_files import require_port
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_FORMATS = ("text", "markdown", "json")
+_FORMATS = ("text", "markdown", "csv", "json")
 
 
 def leaderboard(cfg: DictConfig) -> Report:
@@ -43,19 +50,20 @@ def leaderboard(cfg: DictConfig) -> Report:
     if cfg.evaluate:
         from evaluations.evaluate import ensure
 
-        ensure(judged, trace=str(cfg.trace))
+        ensure(judged, cfg)
     lines = rows(tracking.board(suite))
     if not lines:
         raise _nothing(suite)
+    cells = cache(tracking.cells)  # verdicts and pictures ask for the same
     sections = [
-        render.Section(group, verdicts(group, tracking.cells, limit=limit))
-        for group in groups(lines)
+        Section(group=g, verdicts=verdicts(g, cells, limit=limit), limit=limit)
+        for g in groups(lines)
     ]
     target = _target(cfg.html)
-    render.write(render.page(sections, limit=limit), target)
-    draw = render.markdown if cfg.format == "markdown" else render.text
-    shown = draw(sections, limit=limit)
-    said = shown if cfg.format == "markdown" else f"{shown}\n\npage: {target}"
+    server = f"http://127.0.0.1:{cfg.port}" if cfg.serve else tracking.uri()
+    found = [gather(section.group, cells) for section in sections]
+    write(page(sections, found, target=target, server=server), target)
+    said = _said(str(cfg.format), sections, target)
     current = {row.run_id for section in sections for row in section.group.rows}
     document = {
         "rows": [asdict(r) | {"superseded": r.run_id not in current} for r in lines],
@@ -71,6 +79,14 @@ def leaderboard(cfg: DictConfig) -> Report:
         tracking.serve(cfg.port)
         said = f"the board stays at {target}"
     return Report(document, said)
+
+
+def _said(form: str, sections: Sequence[Section], target: Path) -> str:
+    if form == "markdown":
+        return markdown(sections)
+    if form == "csv":
+        return table(sections).rstrip("\r\n")  # whoever prints it ends the line
+    return f"{text(sections)}\n\npage: {target}"
 
 
 def _nothing(suite: str | None) -> NotFoundError:

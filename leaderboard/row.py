@@ -34,17 +34,34 @@ class Row:
         latency_mean_ci_low: Lower end of its 95 % interval, s.
         latency_mean_ci_high: Upper end of it, s.
         latency_p95: 95th percentile of the same times, s.
+        latency_p99: 99th percentile of the same times, s.
+        slowdown_mean: Mean slowdown of a job.
+        response_time: Mean response time, s.
+        makespan: From the first arrival to the last completion, s.
+        slr: Makespan over the longest path of fastest times.
+        speedup: Best single node over makespan.
+        of_bound: What was reached over what no policy falls below.
+        utilisation: How much of the resources was in use.
+        fairness: How evenly the jobs were served.
+        slo_violations: How often a promise of latency was broken.
         throughput: Jobs completed per second.
         cost: What the resources cost, in the suite's unit.
+        money: What the resources cost at their prices.
         max_queue: Most tasks that waited at once.
+        decision_ms: Wall-clock time of a decision, ms; no command makes it again to the digit.
         return_mean: Mean undiscounted return of an episode.
         n_seeds: Number of seeds behind the numbers.
+        failed: Number of workloads on which the policy failed; such a row has no score.
+        chosen: Mean score on the training workloads, by which the best heuristic is chosen.
         calibration: Id of the calibration that the simulator used.
         calibration_error: Its relative makespan error on held-out runs.
         simulator: Version of the simulator.
         schema: Version of the features and transitions.
         dataset: Dataset that a learned policy saw.
         dataset_digest: Digest of that dataset.
+        trained_policy: Id of the trained policy, empty for a rule.
+        parent: What the run belongs to, empty where it stands alone.
+        failure: The first message of a policy that failed.
         commit: Revision of the code that evaluated.
         command: What to type to get this row again.
         cell_key: Hash of everything that decides the result.
@@ -64,17 +81,34 @@ class Row:
     latency_mean_ci_low: float
     latency_mean_ci_high: float
     latency_p95: float
+    latency_p99: float
+    slowdown_mean: float
+    response_time: float
+    makespan: float
+    slr: float
+    speedup: float
+    of_bound: float
+    utilisation: float
+    fairness: float
+    slo_violations: float
     throughput: float
     cost: float
+    money: float
     max_queue: float
+    decision_ms: float
     return_mean: float
     n_seeds: float
+    failed: float
+    chosen: float
     calibration: str
     calibration_error: float
     simulator: str
     schema: str
     dataset: str
     dataset_digest: str
+    trained_policy: str
+    parent: str
+    failure: str
     commit: str
     command: str
     cell_key: str
@@ -101,22 +135,46 @@ class Group:
 
     @property
     def best_heuristic(self) -> Row | None:
-        """Return the policy to beat: the best that has learnt nothing."""
-        return next((r for r in self.rows if not r.learned and math.isfinite(r.score)), None)
+        """Return the policy to beat: of those that have learnt nothing the best in training.
+
+        Where none was measured on the training workloads, the best on those of the test.
+        """
+        rules = [r for r in self.rows if not r.learned and math.isfinite(r.score)]
+        known = [r for r in rules if math.isfinite(r.chosen)]
+        return max(known, key=lambda r: r.chosen) if known else next(iter(rules), None)
+
+    @property
+    def choice(self) -> str:
+        """Say which workloads chose the policy to beat, empty where there is none."""
+        best = self.best_heuristic
+        if best is None:
+            return ""
+        where = "training" if math.isfinite(best.chosen) else "test"
+        return f"best heuristic: {brief(best.policy)}, chosen on the {where} workloads"
+
+    @property
+    def simulated(self) -> bool:
+        """Tell whether the scores were simulated, not measured on an engine."""
+        return self.rows[0].engine.lower().startswith("sim")
+
+    @property
+    def error(self) -> float:
+        """Return the calibration's relative error on held-out runs, NaN where unknown."""
+        errors = [r.calibration_error for r in self.rows if math.isfinite(r.calibration_error)]
+        return max(errors, default=math.nan)
 
     @property
     def note(self) -> str:
         """Say how far the scores can be trusted, in one line."""
         first = self.rows[0]
-        errors = [r.calibration_error for r in self.rows if math.isfinite(r.calibration_error)]
-        if not first.engine.lower().startswith("sim"):
+        if not self.simulated:
             engine = first.engine or "an engine that was not named"
             return f"measured scores of {engine}"
         if not first.calibration:
             return (
                 "simulated scores; no calibration: how far they are from a real cluster is unknown"
             )
-        error = f"{100 * max(errors):.1f} %" if errors else "unknown"
+        error = f"{100 * self.error:.1f} %" if math.isfinite(self.error) else "unknown"
         return f"simulated scores; calibration {first.calibration}: held-out makespan error {error}"
 
 
@@ -198,6 +256,8 @@ def _verdict(row: Row, best: Row, cells: Callable[[str], pd.DataFrame]) -> Verdi
     def unknown(reason: str) -> Verdict:
         return Verdict(row.suite, row.policy, best.policy, "unknown", reason=reason)
 
+    if row.failed > 0:
+        return unknown(f"it failed on {_workloads(row.failed)}")
     try:
         mine, theirs = cells(row.run_id), cells(best.run_id)
         keys = [c for c in ("task", "seed") if c in mine and c in theirs]
@@ -242,6 +302,15 @@ def sentence(verdict: Verdict) -> str:
     elif low > 0 or high < 0:
         interval += f", sign-flip p = {verdict.p:.2f}"
     return f"{policy} and {baseline} cannot be told apart (difference {value:+.{n}f}, {interval})"
+
+
+def failure(row: Row) -> str:
+    """Say on how many workloads a policy failed, empty where on none."""
+    return f"failed on {_workloads(row.failed)}" if row.failed > 0 else ""
+
+
+def _workloads(number: float) -> str:
+    return f"{number:.0f} workload" + ("" if number == 1 else "s")
 
 
 def brief(name: str, width: int = 48) -> str:

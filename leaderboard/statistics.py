@@ -96,11 +96,11 @@ def bca(
     without = (x.sum() - x) / (len(x) - 1)
     away = without.mean() - without
     acceleration = float((away**3).sum() / (6 * (away**2).sum() ** 1.5))
-    tails = stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    tails = np.asarray(stats.norm.ppf([(1 - level) / 2, (1 + level) / 2]))
     shifted = bias + tails
-    ends = stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
-    low, high = np.quantile(drawn, ends)
-    return Interval(value, float(low), float(high))
+    ends = np.asarray(stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    low, high = (float(np.quantile(drawn, end)) for end in ends)
+    return Interval(value, low, high)
 
 
 def optimality_gap(scores: Floats, target: float = 100.0) -> float:
@@ -174,7 +174,7 @@ def _drawn(values: Floats, rng: np.random.Generator, repetitions: int) -> Floats
     for t in range(tasks):
         of_task = values[:, :, t].transpose(1, 0, 2).reshape(n, P * L)
         total += _weights(n, repetitions, rng) @ of_task
-    return (total / tasks).reshape(repetitions, P, L)
+    return np.asarray((total / tasks).reshape(repetitions, P, L))
 
 
 def _ranked(means: Floats) -> Floats:

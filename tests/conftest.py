@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import tracking, tracking_files
+from toolkit import tracking_client, tracking_files
 
 # Threads of torch wait for one another as long as they are not all on a core of their own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,7 +33,7 @@ def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def quick_record(empty_record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let records of this process begin as copies of one empty database."""
-    make = tracking._create
+    make = tracking_client._create
 
     def create(file: Path) -> None:
         if not empty_record.exists():
@@ -44,7 +44,7 @@ def quick_record(empty_record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tracking_files.place(aside, file)
         aside.unlink(missing_ok=True)
 
-    monkeypatch.setattr(tracking, "_create", create)
+    monkeypatch.setattr(tracking_client, "_create", create)
 
 
 @pytest.fixture(scope="session")

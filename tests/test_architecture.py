@@ -30,13 +30,14 @@ BODIES = (
     "toolkit/learning/train.py",
     "evaluations/evaluate.py",
     "leaderboard/leaderboard.py",
+    "leaderboard/compare.py",
     "toolkit/listing.py",
     "toolkit/workflows/schedule.py",
 )
 """The functions behind the commands: the last place that sees a DictConfig."""
 
 ONLY_IN = {
-    "mlflow": ("toolkit/tracking.py",),
+    "mlflow": ("toolkit/tracking*.py",),
     "d3rlpy": ("toolkit/learning/*.py", "toolkit/data/buffer.py"),
     "numba": (
         "toolkit/calibration/trees.py",
@@ -76,9 +77,11 @@ ONLY_IN = {
         "toolkit/learning/ground.py",
         "toolkit/learning/lesson.py",
         "evaluations/real.py",
+        "evaluations/record.py",
         *BODIES,
     ),
     "omegaconf": (
+        "evaluations/real.py",
         "toolkit/cli.py",
         "toolkit/mistakes.py",
         "toolkit/settings.py",
@@ -88,6 +91,8 @@ ONLY_IN = {
         "evaluations/papers/paper_*.py",
         "evaluations/offline_to_online.py",
         "evaluations/yardstick.py",
+        "evaluations/suite.py",
+        "evaluations/ope_suite.py",
         *BODIES,
     ),
     "pickle": (),

@@ -1,4 +1,4 @@
-"""Every command and every Python block of the README runs, in order, at tiny size.
+"""Every command and Python block of the README and of docs/evaluation.md runs, in order, tiny.
 
 A block after ``<!-- not run: reason -->`` is left out.
 """
@@ -72,8 +72,8 @@ def at_tiny_size(line: str) -> str:
     return f"{line[: end.start()]} {' '.join(words)}{line[end.start() :]}"
 
 
-README = ROOT / "README.md"
-STEPS = steps(README.read_text(encoding="utf-8")) if README.is_file() else []
+PAGES = ("README.md", "docs/evaluation.md")
+STEPS = [s for p in PAGES for s in steps((ROOT / p).read_text(encoding="utf-8"))]
 
 
 @pytest.fixture(scope="module")

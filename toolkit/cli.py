@@ -51,6 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("toolkit.learning.train:train", "learn a policy from a dataset"),
     "evaluate": ("evaluations.evaluate:evaluate", "judge policies on a suite of scenarios"),
     "leaderboard": ("leaderboard.leaderboard:leaderboard", "compare what was evaluated"),
+    "leaderboard compare": (
+        "leaderboard.compare:compare",
+        "say what differs between two runs, and whether it matters",
+    ),
     "schedule": ("toolkit.workflows.schedule:schedule", "run one workflow under one policy"),
     "list": ("toolkit.listing:listing", "show the choices there are and what was made"),
     "completion": ("toolkit.completion:complete", "print a completion script: bash, zsh or fish"),
@@ -107,7 +111,8 @@ def _dispatch(words: list[str], output: _Output) -> int:
 
         output.show(complete(words[1:], COMMANDS))
         return 0
-    if members(words[0], COMMANDS) and [*words[1:], "--help"][0] in ("-h", "--help"):
+    asks = [*words[1:], "--help"][0] in ("-h", "--help")
+    if asks and words[0] not in COMMANDS and members(words[0], COMMANDS):
         from toolkit.manual import group_help
 
         lines = {name: line for name, (_, line) in COMMANDS.items()}

@@ -97,20 +97,21 @@ def suggest(words: Sequence[str], commands: Iterable[str]) -> list[str]:
         offers: Iterable[str] = [*(c.partition(" ")[0] for c in commands), "--help", "--version"]
     elif before[0] == "completion":
         offers = SCRIPTS
-    elif len(before) == 1 and members(before[0], commands):
+    elif len(before) == 1 and before[0] not in commands and members(before[0], commands):
         offers = members(before[0], commands)
     elif _lost(before, commands) or before[-1] in ("--config-dir", "--config-path"):
         offers = ()
     elif current.startswith("-"):
         offers = OPTIONS
     else:
-        offers = _overrides(before, current, commands)
+        seconds = members(before[0], commands) if len(before) == 1 else ()
+        offers = [*seconds, *_overrides(before, current, commands)]
     return sorted({offer for offer in offers if offer.startswith(current)})
 
 
 def _lost(before: Sequence[str], commands: Iterable[str]) -> bool:
     """Return whether the words begin with no command."""
-    return " ".join(before[: 2 if members(before[0], commands) else 1]) not in commands
+    return not {before[0], " ".join(before[:2])} & {*commands}
 
 
 def _overrides(before: Sequence[str], current: str, commands: Iterable[str]) -> Iterator[str]:

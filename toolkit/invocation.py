@@ -35,7 +35,8 @@ GROUP_CHOICE = re.compile(r"^(\+?)([\w/-]+)=(.*)$", re.DOTALL)
 
 def formats(command: str) -> tuple[str, ...]:
     """Return the values of ``format`` that a command can print."""
-    return ("text", "json", "markdown") if command == "leaderboard" else ("text", "json")
+    more = {"leaderboard": ("markdown", "csv"), "leaderboard compare": ("markdown",)}
+    return ("text", "json", *more.get(command, ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +144,13 @@ def command_of(words: Sequence[str], commands: Iterable[str]) -> tuple[str, list
     known = list(commands)
     command, *rest = words
     seconds = members(command, known)
-    if seconds:
-        second = rest[0] if rest else ""
-        if second not in seconds:
-            raise unknown(f"command {command}", second, seconds, hint=f"toolkit {command} --help")
+    second = rest[0] if rest else ""
+    if second in seconds:
         return f"{command} {second}", rest[1:]
+    # A command of one word may be the first of others too; its own words are settings or options.
+    alone = command in known and (not second or "=" in second or second[0] in "-+~")
+    if seconds and not alone:
+        raise unknown(f"command {command}", second, seconds, hint=f"toolkit {command} --help")
     if command not in known:
         raise unknown("command", command, known, hint="toolkit --help")
     return command, rest

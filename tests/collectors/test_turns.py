@@ -1,5 +1,8 @@
 """The order of a recording: workload by workload, repeat by repeat, policy by policy."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 
 from collectors.gpu.record import GpuRecorder
@@ -38,11 +41,18 @@ def test_paired_all_policies_meet_a_workload_before_the_next():
 
 
 def test_policies_take_turns_within_a_repeat_and_repeats_within_a_workload():
-    assert order(9, policies=2, paired=True, times=2) == [
-        (0, 100, 0), (1, 100, 0), (0, 100, 1), (1, 100, 1),
-        (0, 101, 0), (1, 101, 0), (0, 101, 1), (1, 101, 1),
-        (0, 102, 0),
-    ]  # fmt: skip
+    met = order(18, policies=3, paired=True, times=2)
+    rounds = [met[k : k + 3] for k in range(0, 18, 3)]
+    for number, turn in enumerate(rounds):
+        assert sorted(turn) == [(p, 100 + number // 2, number % 2) for p in range(3)]
+
+
+def test_nobody_always_follows_the_same_policy():
+    met = [p for p, _, _ in order(400, policies=4, paired=True, times=100)]
+    first = np.bincount(met[::4], minlength=4)
+    assert first.min() > 10, "in a fair draw of 100 rounds below 1 in 10,000"
+    followed = {(a, b) for k in range(0, 400, 4) for a, b in pairwise(met[k : k + 4])}
+    assert len(followed) == 12
 
 
 def test_the_first_repeat_has_the_luck_of_old_and_each_other_one_its_own():
@@ -83,15 +93,17 @@ def test_repeats_in_the_simulator_differ_by_luck_alone(tmp_path):
 
     once, twice = collect("once", 2, 1), collect("twice", 8, 2)
     traces.validate(twice)
-    assert [(r["policy"], r["seed"], r["repeat"]) for r in twice.runs()] == [
-        (POLICIES[p].name, seed, repeat) for seed in (5, 6) for repeat in (0, 1) for p in (0, 1)
-    ]
-    for name in traces.TABLES:
-        for run in (0, 1):
-            assert twice.of(name, run).equals(once.of(name, run))
-    for run in (0, 1):
-        first, second = twice.of("jobs", run), twice.of("jobs", run + 2)
-        assert first["arrived_at"].equals(second["arrived_at"])
-        assert not first["finished_at"].equals(second["finished_at"])
-    first, second = (twice.of("decisions", run)["action"].to_pylist() for run in (0, 2))
-    assert first != second
+    told = {(r["policy"], r["seed"], r["repeat"]): r["run"] for r in twice.runs()}
+    names = [p.name for p in POLICIES]
+    assert set(told) == {(n, seed, k) for n in names for seed in (5, 6) for k in (0, 1)}
+    for run, name in enumerate(names):
+        first, second = told[name, 5, 0], told[name, 5, 1]
+        for table in traces.TABLES:
+            met = once.of(table, run).drop(["run"])
+            assert twice.of(table, first).drop(["run"]).equals(met)
+        jobs = [twice.of("jobs", k) for k in (first, second)]
+        assert jobs[0]["arrived_at"].equals(jobs[1]["arrived_at"])
+        assert not jobs[0]["finished_at"].equals(jobs[1]["finished_at"])
+    runs = told["random", 5, 0], told["random", 5, 1]
+    chosen = [twice.of("decisions", run)["action"].to_pylist() for run in runs]
+    assert chosen[0] != chosen[1]

@@ -1,11 +1,15 @@
 """Evaluations: metrics by hand, paired cells, scores, the record."""
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
-from evaluations import evaluate
+from evaluations import cells, episode
+from evaluations.judged import compare, scored
 from evaluations.metrics import UNITS, measure
 from evaluations.suite import Suite
 from tests.recordings import record
@@ -14,12 +18,23 @@ from toolkit import trace as traces
 from toolkit import tracking
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, NotFoundError
+from toolkit.learning.play import GATE
 from toolkit.live import chooser, rollout
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
 from toolkit.simulator.simulator import Simulator
 from toolkit.store import Store
-from toolkit.workload import CORES, INSTANCES
+from toolkit.workload import CORES, INSTANCES, MEMORY
+
+TOLD = {
+    "trace": "latest", "executor": "processes", "workers": 1, "ray": {"address": None},
+    "force": False,
+}  # fmt: skip
+
+
+def judged(suite, trace="latest"):
+    return suite.judged(OmegaConf.create({**TOLD, "trace": trace}))
+
 
 SUITE = Suite(
     name="test", engine="simulator", policies=["static", "random", "reactive"],
@@ -43,14 +58,26 @@ def test_metrics_of_one_job_by_hand():
     qc, trim, kmer, align, merge, call = seconds
     latency = qc + trim + max(kmer, align) + merge + call
     assert found["latency_mean"] == pytest.approx(latency)
-    assert found["makespan"] == pytest.approx(latency)
+    assert found["makespan"] == found["response_time"] == pytest.approx(latency)
+    fitting = w.profile_column[(w.demand <= w.capacity.max(axis=0)).all(axis=1)]
+    qc, trim, kmer, align, merge, call = w.seconds[:, fitting].min(axis=1) * w.scale[0]
+    path = qc + trim + max(kmer, align) + merge + call
+    assert found["slr"] == found["slowdown_mean"] == pytest.approx(latency / path)
+    assert found["fairness"] == pytest.approx(1)
+    assert found["latency_p99"] == pytest.approx(latency)
+    assert found["cpu_seconds"] == pytest.approx(seconds.sum())
+    assert found["gib_seconds"] == pytest.approx(seconds.sum() * w.demand[0, MEMORY] / 2**30)
+    assert found["utilisation"] == pytest.approx(seconds.sum() / w.capacity[:, 0].sum() / latency)
+    assert found["task_seconds"] == pytest.approx(seconds.mean())
     assert found["throughput"] == pytest.approx(1 / latency)
     share = 0.5 * (1 + 2 * 8 / 96)
     assert found["cost"] == pytest.approx(seconds.sum() * share)
     assert found["unfinished"] == 0
     assert found["wait_mean"] == pytest.approx(0)
     assert found["service_mean"] == pytest.approx(latency)
-    assert set(found) == set(UNITS) - {"core_seconds", "switches"}
+    of_suites = {"money", "of_bound", "decision_ms"}
+    others = {"core_seconds", "switches", "slo_violations", "speedup"}
+    assert set(found) == set(UNITS) - of_suites - others
 
 
 def test_metrics_of_batches_by_hand():
@@ -70,7 +97,8 @@ def test_metrics_of_batches_by_hand():
     cores = of.fleets[[0, 0, 4], CORES] * of.fleets[[0, 0, 4], INSTANCES]
     assert found["core_seconds"] == pytest.approx(np.mean(cores * (o.completed - o.arrived)))
     assert found["switches"] == pytest.approx(0.5)
-    assert set(found) == set(UNITS)
+    assert found["slo_violations"] == 0
+    assert set(found) == set(UNITS) - {"money", "of_bound", "decision_ms", "speedup"}
 
 
 def test_an_episode_cut_by_its_horizon_counts_what_is_missing():
@@ -97,20 +125,20 @@ def recorded_trace():
 
 
 def test_policies_meet_the_same_luck_and_are_scored_from_floor_to_reference(recorded_trace):
-    judged, fitted = evaluate.run(SUITE, trace="rec", policies=None, force=False)
-    by_name = {j.policy: j for j in judged}
+    found, source = judged(SUITE, "rec")
+    by_name = {j.policy: j for j in found}
     assert set(by_name) == {"static", "random", "reactive"}
-    assert [j.score.value for j in judged] == sorted((j.score.value for j in judged), reverse=True)
+    assert [j.score.value for j in found] == sorted((j.score.value for j in found), reverse=True)
     assert by_name["random"].score.value == by_name["random"].score.low == 0.0
     assert by_name["static"].score.value == pytest.approx(100.0)
-    for j in judged:
+    for j in found:
         assert j.cells["seed"].tolist() == list(range(5000, 5008))
-        assert not j.learned
+        assert not j.by.learned
     board = tracking.board("test")
-    assert board["policy"].tolist() == [j.policy for j in judged]
-    assert board["calibration"].unique().tolist() == [fitted.id]
+    assert board["policy"].tolist() == [j.policy for j in found]
+    assert board["calibration"].unique().tolist() == [source.calibration]
     assert board["n_seeds"].unique().tolist() == [8.0]
-    for j in judged:
+    for j in found:
         row = board[board["policy"] == j.policy].iloc[0]
         assert row["score"] == pytest.approx(j.score.value)
         assert row["ci_low"] <= row["score"] <= row["ci_high"]
@@ -118,14 +146,15 @@ def test_policies_meet_the_same_luck_and_are_scored_from_floor_to_reference(reco
 
 
 def test_a_second_evaluation_reuses_the_record(recorded_trace, monkeypatch):
-    first, _ = evaluate.run(SUITE, trace="rec", policies=None, force=False)
+    first, _ = judged(SUITE, "rec")
     before = tracking.board("test")["run_id"].tolist()
 
     def never(*_):
         raise AssertionError("simulated again")
 
-    monkeypatch.setattr(evaluate, "_simulate", never)
-    again, _ = evaluate.run(SUITE, trace="rec", policies=None, force=False)
+    monkeypatch.setattr(cells, "_play_piece", never)
+    monkeypatch.setattr(episode, "simulated", never)
+    again, _ = judged(SUITE, "rec")
     assert tracking.board("test")["run_id"].tolist() == before
     for a, b in zip(first, again, strict=True):
         np.testing.assert_allclose(a.cells["latency_mean"], b.cells["latency_mean"])
@@ -136,10 +165,10 @@ def test_the_runs_of_a_trace_are_judged_as_they_happened(recorded_trace):
         name="recorded", engine="recorded", policies=[], first_seed=1000, seeds=2,
         floor="random", reference="static",
     )  # fmt: skip
-    judged, _ = evaluate.run(recorded, trace="rec", policies=None, force=False)
-    assert {j.policy for j in judged} == {"random", "static"}
+    found, _ = judged(recorded, "rec")
+    assert {j.policy for j in found} == {"random", "static"}
     trace = traces.read(recorded_trace.path)
-    for j in judged:
+    for j in found:
         for _, cell in j.cells.iterrows():
             jobs = trace.of("jobs", int(cell["seed"])).to_pandas()
             latency = (jobs["finished_at"] - jobs["arrived_at"]).mean()
@@ -160,16 +189,16 @@ def test_a_recorded_policy_is_the_artefact_that_ran_not_a_newer_one():
         name="recorded", engine="recorded", policies=[], first_seed=1000, seeds=2,
         floor="random", reference="cql",
     )  # fmt: skip
-    judged, _ = evaluate.run(suite, trace="rec", policies=None, force=False)
-    assert {j.policy: j.learned for j in judged} == {"cql": True, "random": False}
+    found, _ = judged(suite, "rec")
+    assert {j.policy: j.by.learned for j in found} == {"cql": True, "random": False}
     board = tracking.board("recorded").set_index("policy")
     assert board.loc["cql", "dataset"] == "data-of-cql-old"
     assert board.loc["random", "dataset"] == ""
 
 
 def test_pairs_say_which_policies_differ(recorded_trace):
-    judged, _ = evaluate.run(SUITE, trace="rec", policies=None, force=False)
-    pairs = evaluate.compare(judged, SUITE)
+    found, _ = judged(SUITE, "rec")
+    pairs = compare(found)
     assert len(pairs) == 3
     for p in pairs:
         assert p["ci_low"] <= p["latency_difference"] <= p["ci_high"]
@@ -180,16 +209,14 @@ def test_pairs_say_which_policies_differ(recorded_trace):
 
 def test_a_policy_that_was_never_trained_is_named_with_the_command(recorded_trace):
     with pytest.raises(NotFoundError, match="there is no policy 'cql'") as caught:
-        evaluate.run(SUITE, trace="rec", policies=["cql"], force=False)
+        judged(dataclasses.replace(SUITE, policies=["cql"]), "rec")
     assert "toolkit train +algo=cql" in caught.value.hint
 
 
 def test_a_reference_no_better_than_the_floor_is_refused(recorded_trace):
-    import dataclasses
-
     upside_down = dataclasses.replace(SUITE, floor="static", reference="random")
     with pytest.raises(ConfigError, match="no better than"):
-        evaluate.run(upside_down, trace="rec", policies=None, force=False)
+        judged(upside_down, "rec")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +229,66 @@ def test_a_reference_no_better_than_the_floor_is_refused(recorded_trace):
     ],
 )
 def test_a_suite_that_makes_no_sense_is_refused(change, said):
-    import dataclasses
-
     with pytest.raises(ConfigError, match=said):
         dataclasses.replace(SUITE, **change)
+
+
+SCENARIOS = Suite(
+    name="two", engine="simulator",
+    scenarios=["genomics_tiny", "genomics_tiny scenario.jobs=2"],
+    policies=["static", "users_own:breaks_down"],
+    first_seed=20_000, seeds=3, floor="random", reference="static", chosen_on=2,
+)  # fmt: skip
+
+
+def test_a_suite_of_scenarios_needs_no_trace_and_shows_what_failed(tmp_path, monkeypatch):
+    text = "def breaks_down(decision):\n    raise ZeroDivisionError('<b>')\n"
+    (tmp_path / "users_own.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found, source = judged(SCENARIOS)
+    assert [j.policy for j in found] == ["static", "random", "users_own:breaks_down"]
+    assert source.calibration == ""
+    best = found[0]
+    assert best.score.value == pytest.approx(100) == best.chosen
+    assert list(best.cells.groupby("task").size()) == [3, 3]
+    assert (best.cells["of_bound"] >= 1).all()
+    hourly = best.cells["cpu_seconds"] * 0.04048 + best.cells["gib_seconds"] * 0.004445
+    np.testing.assert_allclose(best.cells["money"], hourly / 3600)
+    assert (best.cells["decision_ms"] > 0).all()
+    board = tracking.board("two").set_index("policy")
+    assert board.loc["users_own:breaks_down", "failed"] == 6
+    assert np.isnan(board.loc["users_own:breaks_down", "score"])
+    assert board["score"].idxmax() == "static"
+    shown = tracking.episode(board.loc["static", "run_id"])
+    assert shown["seed"] == 20_000 and shown["task"] == "genomics_tiny"
+    assert len(shown["bars"]) == 6 * shown["jobs"]
+    choices = shown["choices"]
+    assert len(choices["time"]) == len(choices["value"]) == len(choices["queue"])
+    report = SCENARIOS.run(OmegaConf.create(TOLD))
+    assert "failed in 6 of 6 cells: ZeroDivisionError: <b>" in report.text
+
+
+def test_the_best_heuristic_is_chosen_on_training_workloads():
+    suite = dataclasses.replace(SCENARIOS, policies=["reactive", "static_history"])
+    found = {j.policy: j for j in judged(suite)[0]}
+    known = dataclasses.replace(suite, first_seed=GATE, seeds=2, chosen_on=0)
+    training = {j.policy: j for j in judged(known)[0]}
+    for name, j in found.items():
+        assert j.chosen == pytest.approx(training[name].score.value)
+
+
+def test_scores_go_from_floor_to_reference_on_each_ground():
+    def cells_of(easy, hard):
+        rows = {"task": ["a", "a", "b", "b"], "seed": [1, 2, 1, 2]}
+        return pd.DataFrame({**rows, "return_mean": [*easy, *hard]})
+
+    met = {
+        "floor": cells_of([0, 10], [-100, -200]),
+        "good": cells_of([10, 20], [0, -100]),
+        "half": cells_of([5, 15], [-50, -150]),
+    }
+    found = scored(met, "floor", "good")
+    assert found["floor"]["score"].tolist() == [0] * 4
+    assert found["good"]["score"].tolist() == [100] * 4
+    assert found["half"]["score"].tolist() == [50] * 4

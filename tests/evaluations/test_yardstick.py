@@ -1,7 +1,5 @@
 """Yardsticks: ratios by hand, and what cannot be measured."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,7 +41,3 @@ def test_a_metric_of_another_family_is_refused():
     )
     with pytest.raises(ConfigError, match="workflows_tiny has no 'core_seconds' of fifo"):
         one.measure(["workflows_tiny"], {}, cfg)
-    other = dataclasses.replace(one, metrics=["max_queue"])
-    words = ["paper_c_8_stream", "scenario.jobs=2", "scenario.graphs.tasks=[8,12]"]
-    with pytest.raises(ConfigError, match="no 'max_queue' of mine"):
-        other.measure(words, {"mine": ["workflows-8-stream-ppo"]}, cfg)

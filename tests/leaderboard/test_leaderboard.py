@@ -1,10 +1,13 @@
 """The board as people and scripts see it, from evaluations in a real record."""
 
+import csv
 import html.parser
+import io
 import json
 import re
 import sys
 import types
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from omegaconf import OmegaConf
 
 from leaderboard.leaderboard import leaderboard
 from leaderboard.row import groups, rows, sentence, verdicts
+from tests.leaderboard.boards import episode as played
 from toolkit import tracking
 from toolkit.errors import ConfigError, NotFoundError, ResourceError
 from toolkit.paths import conf_dir
@@ -25,7 +29,7 @@ LEVELS = {"static": 50, "mheft": 56, "random": 31, "cql": 64, "bc": 56.3, "iql":
 LEARNED = {"cql", "bc", "iql", EVIL}
 
 
-def log(suite, policy, scores, *, key="", **tags):
+def log(suite, policy, scores, *, key="", episode=None, **tags):
     cells = pd.DataFrame({"seed": range(len(scores)), "score": scores})
     interval = bootstrap(scores, generator(0), statistic=mean)
     return tracking.log_evaluation(
@@ -53,6 +57,7 @@ def log(suite, policy, scores, *, key="", **tags):
             **tags,
         },
         cells=cells,
+        **({} if episode is None else {"episode": episode}),
     )
 
 
@@ -91,7 +96,7 @@ def asked(monkeypatch):
     """Stand in for the evaluations, and note what was asked of them."""
     calls = []
     module = types.ModuleType("evaluations.evaluate")
-    module.ensure = lambda suite, trace: calls.append((suite.name, trace))
+    module.ensure = lambda suite, cfg: calls.append((suite.name, cfg.trace))
     monkeypatch.setitem(sys.modules, "evaluations.evaluate", module)
     return calls
 
@@ -107,7 +112,7 @@ def config(suite=None, **values):
 class Page(html.parser.HTMLParser):
     """Collect elements, attributes and texts; complain about tags that do not match."""
 
-    VOID = frozenset({"meta", "link"})
+    VOID = frozenset({"meta", "link", "input"})
 
     def __init__(self, text):
         super().__init__()
@@ -200,11 +205,12 @@ def test_the_page_needs_nothing_and_runs_nothing_foreign(filled, asked):
     leaderboard(config())
     text = (filled / "boards" / "leaderboard.html").read_text("utf-8")
     page = Page(text)
-    assert page.tags.count("script") == 1
+    assert page.tags.count("script") == 2
     assert not {"img", "iframe", "object", "form"} & set(page.tags)
-    assert [v for _, name, v in page.attributes if name in ("src", "href")] == ["data:,"]
+    links = [v for _, name, v in page.attributes if name in ("src", "href")]
+    assert links == ["data:,", *(f"#board-{i}" for i in range(1, 5))]
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
-    assert "http://" not in text
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")  # a name, no address
     assert "https://" not in text
     assert "@import" not in text
     assert any("<img src=x onerror=alert(1)>" in t for t in page.text)
@@ -220,8 +226,7 @@ def test_the_page_tells_people_and_screen_readers(filled, asked):
     assert ("html", "lang", "en") in page.attributes
     assert any(a[:2] == ("meta", "name") and a[2] == "viewport" for a in page.attributes)
     assert "prefers-color-scheme: dark" in text
-    scopes = [v for tag, name, v in page.attributes if tag == "th" and name == "scope"]
-    assert scopes.count("row") == len(LEVELS) + 2
+    assert page.attributes.count(("th", "role", "rowheader")) == len(LEVELS) + 2
     assert sum(1 for _, name, v in page.attributes if (name, v) == ("aria-sort", "descending")) == 3
     said = " ".join("".join(page.text).split())
     for phrase in (
@@ -244,6 +249,16 @@ def test_markdown_keeps_its_tables(filled, asked):
         assert len(re.findall(r"(?<!\\)\|", line)) == 8 - 1
     assert "<img" not in text
     assert "- cql beats mheft by" in text
+
+
+def test_the_table_of_every_board_is_csv(filled, asked):
+    report = leaderboard(config(format="csv"))
+    lines = list(csv.DictReader(io.StringIO(report.text, newline=""), strict=True))
+    assert len(lines) == 2 * len(LEVELS) + 2
+    assert any(line["policy"].startswith(EVIL[:30]) for line in lines)
+    known = {r["run_id"]: r["score"] for r in report.document["rows"]}
+    assert all(float(line["score"]) == known[line["run_id"]] for line in lines)
+    assert "page:" not in report.text
 
 
 def test_the_limit_cuts_and_says_so(filled, asked):
@@ -293,3 +308,34 @@ def test_serving_checks_the_port_first_and_shows_the_board(filled, asked, monkey
     leaderboard(config(serve=True, port=50_321))
     assert served == [50_321]
     assert "cql beats mheft" in capsys.readouterr().err
+
+
+def test_the_page_shows_what_the_record_tells_of_curves_episodes_and_failures(
+    own_store, asked, tmp_path
+):
+    tracking.log_training(
+        name="cql", params={}, artefacts=None, tags={"trained_policy": "cql-1"},
+        curve=[(step, {"loss": 1.0 / (1 + step)}) for step in range(20)],
+    )  # fmt: skip
+    both = {"cql": np.arange(8.0) + 3, "mheft": np.arange(8.0)}
+    for number, (policy, scores) in enumerate(both.items()):
+        told = json.loads(json.dumps(asdict(played(number))))
+        trained = "cql-1" if policy == "cql" else ""
+        log("real", policy, scores, episode=told, trained_policy=trained)
+    tracking.log_evaluation(
+        suite="real", policy="tdca", metrics={"failed": 2.0}, params={},
+        tags={"learned": "false", "cell_key": "failed", "engine": "simulated",
+              "calibration": "cal-1", "schema": "3", "failure": "no slot was left"},
+        cells=pd.DataFrame({"seed": [0, 1], "score": [None, None]}),
+    )  # fmt: skip
+    target = tmp_path / "b.html"
+    report = leaderboard(config(suite="real", html=str(target)))
+    assert re.search(r"3  tdca +heuristic +failed on 2 workloads", report.text)
+    assert "tdca failed: no slot was left" in report.text
+    text = target.read_text("utf-8")
+    for heading in ("Performance profile", "Learning curves", "What ran where, and when"):
+        assert f"<h3>{heading}</h3>" in text
+    data = re.search(r'id="schedules">(.*?)</script>', text, re.DOTALL)[1]
+    shown = json.loads(data)["board-1"]
+    assert [s["policy"] for s in shown] == ["cql", "mheft"]
+    assert shown[0]["bars"] == [list(b) for b in played(0).bars]

@@ -4,23 +4,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leaderboard import render
-from leaderboard.row import Group, Row, brief, sentence, verdicts
-from toolkit import tracking
-
-
-def row(**values):
-    texts = dict.fromkeys(tracking.TEXTS, "") | {"run_id": "r", "created": "2026-01-01T00:00:00"}
-    numbers = dict.fromkeys(tracking.NUMBERS, float("nan")) | {"calibration_error": float("nan")}
-    return Row(**{**texts, **numbers, "suite": "s", "policy": "p", "learned": False, **values})
+from leaderboard.evidence import Evidence
+from leaderboard.markdown import markdown
+from leaderboard.page import page
+from leaderboard.row import Group, brief, sentence, verdicts
+from leaderboard.section import Section
+from leaderboard.table import table
+from leaderboard.text import text
+from tests.leaderboard.boards import board, row
 
 
 @pytest.mark.parametrize("score", [float("nan"), 0.0, -1e9, 1e-9, float("inf")])
-def test_odd_numbers_are_drawn(score):
-    section = render.Section(Group((row(score=score, ci_low=score, ci_high=score),)), [])
-    assert "p" in render.text([section], limit=5)
-    assert render.page([section], limit=5).rstrip().endswith("</html>")
-    assert render.markdown([section], limit=5)
+def test_odd_numbers_are_drawn(score, tmp_path):
+    group = Group((row(score=score, ci_low=score, ci_high=score),))
+    section = Section(group=group, verdicts=[], limit=5)
+    assert "p" in text([section])
+    told = page([section], [Evidence()], target=tmp_path / "b.html", server="")
+    assert told.rstrip().endswith("</html>")
+    assert markdown([section])
+    assert table([section])
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,36 @@ def test_brief_names_are_one_printable_line(name):
     assert len(shown) <= 48
     assert shown.isprintable()
     assert bool(shown) == bool(name)
+
+
+def test_the_heuristic_to_beat_is_chosen_in_training():
+    lucky = row(policy="lucky", score=9.0, chosen=4.0)
+    solid = row(policy="solid", score=8.0, chosen=6.0)
+    group = Group((lucky, row(policy="cql", score=8.5, learned=True, chosen=99.0), solid))
+    assert group.best_heuristic == solid
+    assert group.choice == "best heuristic: solid, chosen on the training workloads"
+    blind = Group((row(policy="lucky", score=9.0), row(policy="solid", score=8.0)))
+    assert blind.best_heuristic.policy == "lucky"
+    assert blind.choice == "best heuristic: lucky, chosen on the test workloads"
+    assert Group((row(learned=True, score=1.0),)).choice == ""
+
+
+def test_a_policy_that_failed_is_shown_and_never_compared():
+    section, _ = board()
+    assert section.group.best_heuristic.policy == "srpt_heft"
+    told = text([section])
+    assert "failed on 3 workloads" in told
+    assert "tdca failed: no slot is allowed" in told
+    assert "failed on 3 workloads" in markdown([section])
+    failed = row(policy="cql", learned=True, failed=1.0, run_id="a")
+    group = Group((row(policy="heft", score=5.0, run_id="b"), failed))
+    cells = pd.DataFrame({"seed": [1], "score": [1.0]})
+    [verdict] = verdicts(group, lambda run: cells)
+    assert sentence(verdict) == "cql cannot be compared with heft: it failed on 1 workload"
+
+
+def test_every_row_is_printed_with_what_makes_it_again():
+    section, _ = board()
+    told = text([section]).partition("each row again:")[2]
+    for number, one in enumerate(section.rows, 1):
+        assert f"{number:>4}  {brief(one.command, 600)}" in told

@@ -185,7 +185,7 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
             **{"seed": int(cfg.seed), "torch": torch.__version__, "threads": int(cfg.threads)},
         },
         curve=trained.curve,
-        tags={k: v for k, v in lineage.items() if isinstance(v, str)},
+        tags={k: v for k, v in lineage.items() if isinstance(v, str)} | {"trained_policy": name},
         artefacts=product.path,
         parent=parent,
     )

@@ -35,6 +35,7 @@ from toolkit.workload import (
     ALL_MEMORY,
     ALLOCATION,
     BYTES,
+    CONFIGURATION,
     CORES,
     CPUS,
     IN_FLIGHT,
@@ -43,6 +44,7 @@ from toolkit.workload import (
     PLACEMENT,
     SHAPE,
     Floats,
+    Ints,
     Workload,
     WorkloadArrays,
     feasible,
@@ -114,8 +116,8 @@ def least_metrics(workload: Workload, truth: Truth) -> dict[str, float]:
         truth: How long everything really takes.
 
     Returns:
-        ``latency_mean`` and ``makespan``, s, and ``cost``, CPU-equivalent seconds per job, as
-        ``evaluations.metrics`` has them.
+        ``latency_mean`` and ``response_time``, s, and ``cost``, CPU-equivalent seconds per job,
+        as ``evaluations.metrics`` has them.
     """
     w = workload.arrays
     # A task counts as finished when it is, not when that is seen.
@@ -126,19 +128,55 @@ def least_metrics(workload: Workload, truth: Truth) -> dict[str, float]:
     first = float(_arrivals(w)[0])
     return {
         "latency_mean": float(best[state.SOJOURN]) / jobs,
-        "makespan": max(last - first, float(best[state.ELAPSED])),
+        "response_time": max(last - first, float(best[state.ELAPSED])),
         "cost": float(best[state.COST]) / jobs,
     }
 
 
-def _least(workload: Workload, truth: Truth, timed: bool) -> _Least:
+def options(workload: Workload, truth: Truth) -> Floats:
+    """Return what each task truly takes by what may be chosen for it, s; shape [n, K].
+
+    Placement chooses a node, allocation a profile, configuration the shape of executors.
+
+    Args:
+        workload: Of any family.
+        truth: How long everything really takes; of contention the greatest speed counts.
+
+    Returns:
+        A column for each option that some task may have; inf where a node cannot hold the task.
+    """
     w = workload.arrays
-    # What each task truly takes by column of durations, [n, C], and its delays, [n or 1, 1].
-    seconds, delay = truth.seconds, (truth.start_delay + truth.seen_delay)[:, None]
+    seconds = truth.seconds
     if len(truth.scale):
         seconds = seconds[w.type_of] * truth.scale[:, None]
     if len(truth.rates):
         seconds = seconds / truth.rates.max()
+    if workload.family == ALLOCATION:
+        fits = feasible(w.demand, w.capacity)
+        columns = [w.profile_column[p] + w.column[fits[p]] for p in _allowed(w)]
+        return np.column_stack([seconds[:, c].min(axis=1) for c in columns])
+    profile = w.profile_of_type[w.type_of]
+    first = w.profile_column[profile][:, None]
+    if workload.family == CONFIGURATION:
+        return np.take_along_axis(seconds, first + _shapes(w), axis=1)
+    seconds = np.take_along_axis(seconds, (first + w.column).astype(np.intp), axis=1)
+    return np.where(feasible(w.demand, w.capacity)[profile], seconds, np.inf)
+
+
+def _allowed(w: WorkloadArrays) -> Ints:
+    """Return the profiles that some node can hold."""
+    return np.flatnonzero(feasible(w.demand, w.capacity).any(axis=1))
+
+
+def _shapes(w: WorkloadArrays) -> Ints:
+    """Return the shapes of executors."""
+    return np.unique(w.fleets[:, SHAPE]).astype(np.intp)
+
+
+def _least(workload: Workload, truth: Truth, timed: bool) -> _Least:
+    w = workload.arrays
+    # What each task truly takes by option, [n, K], and its delays, [n or 1, 1].
+    seconds, delay = options(workload, truth), (truth.start_delay + truth.seen_delay)[:, None]
     if workload.family == PLACEMENT:
         return _placement(w, seconds, delay, timed)
     if workload.family == ALLOCATION:
@@ -152,8 +190,13 @@ def _rates(w: WorkloadArrays) -> Floats:
     return np.asarray(0.5 * (w.demand[:, CPUS] + memory))
 
 
-def _paths(w: WorkloadArrays, fastest: Floats) -> Floats:
-    """Return the longest path of each job, s; shape [J]."""
+def paths(w: WorkloadArrays, fastest: Floats) -> Floats:
+    """Return the longest path of each job without transfers, s; shape [J].
+
+    Args:
+        w: The workload.
+        fastest: What each task takes at least, s; shape [n].
+    """
     rank = upward_ranks(fastest, w.parent_ptr, w.parents, np.zeros(len(w.parents)))
     return np.asarray(np.maximum.reduceat(rank, w.job_ptr[:-1]))
 
@@ -165,11 +208,8 @@ def _arrivals(w: WorkloadArrays) -> Floats:
 
 def _placement(w: WorkloadArrays, seconds: Floats, delay: Floats, timed: bool) -> _Least:
     profile = w.profile_of_type[w.type_of]
-    column = (w.profile_column[profile][:, None] + w.column).astype(np.intp)
-    seconds = np.take_along_axis(seconds, column, axis=1)
-    seconds = np.where(feasible(w.demand, w.capacity)[profile], seconds, np.inf)
     held = np.maximum(0.0, seconds + delay)
-    alone = _paths(w, held.min(axis=1))
+    alone = paths(w, held.min(axis=1))
     came = _arrivals(w)
     busy = sojourn = 0.0
     if timed:
@@ -183,17 +223,14 @@ def _placement(w: WorkloadArrays, seconds: Floats, delay: Floats, timed: bool) -
 
 
 def _allocation(w: WorkloadArrays, seconds: Floats, delay: Floats) -> _Least:
-    fits = feasible(w.demand, w.capacity)
-    allowed = np.flatnonzero(fits.any(axis=1))
-    columns = [w.profile_column[p] + w.column[fits[p]] for p in allowed]
-    seconds = np.column_stack([seconds[:, c].min(axis=1) for c in columns])
+    allowed = _allowed(w)
     held = np.maximum(0.0, seconds + delay)
     share = w.demand[allowed] / np.maximum(w.capacity.sum(axis=0), 1e-300)
     # On one machine of all CPUs and memory, each task under the profile that is cheapest.
     rates = [x * share[:, CPUS] + (1 - x) * share[:, MEMORY] for x in _PRICES]
     works = [np.add.reduceat((held * rate).min(axis=1), w.job_ptr[:-1]) for rate in rates]
     came = _arrivals(w)
-    alone = np.maximum(_paths(w, held.min(axis=1)), np.max(works, axis=0))
+    alone = np.maximum(paths(w, held.min(axis=1)), np.max(works, axis=0))
     soonest = np.sort(came + alone)
     return _Least(
         alone=alone,
@@ -205,10 +242,8 @@ def _allocation(w: WorkloadArrays, seconds: Floats, delay: Floats) -> _Least:
 
 def _configuration(w: WorkloadArrays, seconds: Floats, delay: Floats, startup: float) -> _Least:
     profile = w.profile_of_type[w.type_of]
-    shapes = np.unique(w.fleets[:, SHAPE]).astype(np.intp)
-    seconds = np.take_along_axis(seconds, w.profile_column[profile][:, None] + shapes, axis=1)
     held = np.maximum(0.0, seconds + delay)
-    lasts = _batch_seconds(w, held, np.array([_slots(w, s) for s in shapes]))
+    lasts = _batch_seconds(w, held, np.array([_slots(w, s) for s in _shapes(w)]))
     cost = np.add.reduceat(seconds * _rates(w)[profile][:, None], w.job_ptr[:-1], axis=0)
     came = _arrivals(w)
     return _Least(
@@ -238,7 +273,7 @@ def _batch_seconds(w: WorkloadArrays, held: Floats, slots: Floats) -> Floats:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         work = np.add.reduceat(held, w.job_ptr[:-1], axis=0) / slots
-    found = np.stack([_paths(w, held[:, s].copy()) for s in range(len(slots))], axis=1)
+    found = np.stack([paths(w, held[:, s].copy()) for s in range(len(slots))], axis=1)
     found = np.where(slots > 0, np.maximum(found, work), np.inf)
     none = np.zeros(len(w.parents))
     level = upward_ranks(np.ones(w.tasks), w.parent_ptr, w.parents, none).astype(np.int64)
