@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluations.cells import BOUND, cells
+from evaluations.cells import BOUND, FAILED, cells
 from evaluations.yardstick import ratio_of
+from toolkit.errors import ToolkitError
 from toolkit.learning.play import GATE
 from toolkit.seeding import generator
 from toolkit.statistics import Floats, Interval
@@ -80,13 +81,18 @@ def compared(
         chosen_on: Training workloads that tell which that is.
         seeds: Of the unseen workloads.
         cfg: See :func:`evaluations.cells.cells`.
+
+    Raises:
+        ToolkitError: When a policy broke down.
     """
     known = range(GATE, GATE + chosen_on)
-    return Compared(
-        ground=tuple(ground),
-        cells=cells({**arms, BOUND: [BOUND]}, ground, seeds, cfg),
-        before=cells({n: [n] for n in rivals}, ground, known, cfg),
-    )
+    before = cells({n: [n] for n in rivals}, ground, known, cfg)
+    played = cells({**arms, BOUND: [BOUND]}, ground, seeds, cfg)
+    for arm, frame in [*before.items(), *played.items()]:
+        if FAILED in frame:
+            why = frame[FAILED].dropna().iloc[0]
+            raise ToolkitError(f"{arm!r} failed on {' '.join(ground)}: {why}")
+    return Compared(ground=tuple(ground), cells=played, before=before)
 
 
 def slope(advantages: Floats, levels: Sequence[float]) -> Floats:

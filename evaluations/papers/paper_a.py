@@ -166,7 +166,10 @@ class PaperA:
     def _trained(self, size: Size, cfg: DictConfig) -> dict[str, list[Followed]]:
         """Return trainings: those from nothing by algorithm, those of the policy by override."""
         wanted: list[tuple[str, Training]] = []
-        shared = {"discount_seconds": self.discount_seconds, "again": bool(cfg.force)}
+        shared: dict[str, Any] = {
+            "discount_seconds": self.discount_seconds,
+            "again": bool(cfg.force),
+        }
         for algo in (PPO, DQN):
             settings = settings_with(algo, size.settings[algo])
             wanted += [

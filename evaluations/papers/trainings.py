@@ -146,7 +146,7 @@ def followed(item: tuple[int, Training]) -> tuple[int, Followed]:
     """
     number, training = item
     store = Store()
-    algorithm = _algorithm(training)
+    algorithm: Algorithm = _algorithm(training)
     name = f"{algorithm.name}-{fingerprint(*_key(training, store))}"
     with store.alone("policies", name):
         if store.exists("policies", name) and not training.again:
@@ -204,7 +204,10 @@ def _train(training: Training, algorithm: Algorithm, store: Store, name: str) ->
         name=name,
         params={**{f"algo.{k}": v for k, v in training.settings.items()}, "seed": training.seed},
         curve=trained.curve,
-        tags={k: v for k, v in product.manifest["about"].items() if isinstance(v, str)},
+        tags={
+            **{k: v for k, v in product.manifest["about"].items() if isinstance(v, str)},
+            "trained_policy": product.id,
+        },
         artefacts=product.path,
     )
 
@@ -369,7 +372,7 @@ def values_of(network: Ensemble, state: State, shown: Floats) -> Floats:
     return np.asarray(found.numpy(), dtype=np.float64) * float(state.numbers["scale"])
 
 
-def _algorithm(training: Training) -> Algorithm:
+def _algorithm(training: Training) -> Any:
     values = {k: v for k, v in training.settings.items() if k != "_target_"}
 
     def inner(key: str) -> dict[str, Any]:
