@@ -72,7 +72,8 @@ def command(suite: str, source: Source, policy: str) -> str:
     changed = [str(w) for w in told if str(w).lstrip("+~").startswith("suite.")]
     trace = [f"trace={source.trace}"] if source.trace else []
     changed = [w for w in changed if not w.startswith("suite.policies=")]
-    words = [f"suite={suite}", *changed, *trace, f"policies=[{policy}]"]
+    quoted = policy.replace("\\", "\\\\").replace("'", "\\'")
+    words = [f"suite={suite}", *changed, *trace, f"policies=['{quoted}']"]
     return shlex.join(["toolkit", "evaluate", *words])
 
 
