@@ -47,7 +47,7 @@ def by_frames(
     Args:
         panels: By title the label of the axis, and by policy ``frames``, ``value``, ``low`` and
             ``high``.
-        told: By title and name what the paper states: pairs of frames and value.
+        told: By title and label what the paper states: pairs of frames and value.
     """
     figure, axes = _panels(1, len(panels), 3.6 * len(panels), 3.2)
     names = list(dict.fromkeys(n for _, shown in panels.values() for n in shown))
@@ -61,7 +61,7 @@ def by_frames(
             x, y = zip(*points, strict=True)
             axis.plot(
                 x, y, linestyle=":", linewidth=1, color=_COLOURS[i], marker=_MARKERS[i],
-                markerfacecolor="none", markersize=7, label=f"{name} (the paper's)",
+                markerfacecolor="none", markersize=7, label=name,
             )  # fmt: skip
         axis.set(xlabel="frames per partition", ylabel=label, title=title)
         axis.set_ylim(bottom=0)
@@ -102,9 +102,10 @@ def courses(shown: Mapping[str, Course]) -> Figure:
             axis = axes[row][column]
             colour = "#000000" if row < 2 else _COLOURS[column]
             axis.step(one.time, getattr(one, field), where="post", color=colour, linewidth=1)
-            axis.set_ylim(bottom=0)
             if column == 0:
                 axis.set_ylabel(label)
         axes[0][column].set_title(name)
         axes[-1][column].set_xlabel("time, s")
+    for axis in axes.flat:  # shared, so that the highest must be there before the lowest is set
+        axis.set_ylim(bottom=0)
     return figure  # type: ignore[no-any-return]
