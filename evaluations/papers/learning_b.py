@@ -97,7 +97,7 @@ def settings_with(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def steps_for(settings: Mapping[str, Any], decisions: int) -> int:
     """Return the gradient steps after which so many decisions were taken, those before included."""
-    play = settings["play"]
+    play: Mapping[str, int] = settings["play"]
     before = -(-play["before"] // play["copies"]) * play["copies"]
     return max(1, -(-(decisions - before) // (play["copies"] * play["rounds"])))
 

@@ -11,33 +11,35 @@ import numpy as np
 import pandas as pd
 
 from evaluations.cells import BOUND
+from evaluations.offline_to_online import merged
 from evaluations.papers import judging_b as judging
 from evaluations.papers import learning_b as learning
 from evaluations.papers import pictures_b as pictures
 from evaluations.papers import served_b as batches
-from evaluations.papers.claims import NOT_COMPARABLE, Claim, Finding, claims, gain_verdict
+from evaluations.papers.claims import Claim, claims
+from evaluations.papers.figures_b import (
+    RANDOM,
+    STATIC,
+    TIMES,
+    Frames,
+    line,
+    mean_of,
+    ms,
+    percent,
+    ratio,
+    shown,
+)
+from evaluations.papers.findings_b import Judge
 from evaluations.papers.report import Picture, Produced, Table, interval, publish
-from evaluations.yardstick import ratio_of
 from toolkit.errors import require, unknown
 from toolkit.fanout import Each, crew
 from toolkit.learning.play import GATE
 from toolkit.progress import progress
 from toolkit.report import Report
-from toolkit.seeding import generator
-from toolkit.statistics import Floats, Interval, bootstrap, mean
+from toolkit.statistics import Interval
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-RANDOM = "paper_random"
-"""What the paper calls random."""
-STATIC = "static, no dearer"
-"""The best configuration that never changes, at no more core-seconds than the policy's."""
-TIMES = {"latency_mean": "in all", "service_mean": "batch alone"}
-"""Readings of the time of a batch: with the time until its executors are there, and without."""
-
-Frames = dict[str, pd.DataFrame]
-"""By policy a row per workload, see ``served_b.served``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +137,14 @@ class PaperB:
         seeds = range(self.first_seed, self.first_seed + size.timed)
         asked = batches.decision_ms(self.mixed, self.policy, seeds)
         times = {
-            "training": _mean_of(trained[0].step_ms, "times"), "after": _mean_of(asked, "times"),
+            "training": mean_of(trained[0].step_ms, "times"), "after": mean_of(asked, "times"),
         }  # fmt: skip
         stated = {c.id: c for c in claims("b")}
         rates = {f: {n: x[x["frames"] == f] for n, x in single.items()} for f in size.frames}
+        judge = Judge(
+            policy=self.policy, command=self.command, of_cpus=self.of_cpus,
+            of_memory=self.of_memory, by_paper=self._by_paper(),
+        )  # fmt: skip
         produced = Produced(
             suite=self.name,
             title="Paper B: micro-batches on Spark",
@@ -151,13 +157,7 @@ class PaperB:
                 *self._learnt(trained, times, rates),
             ],
             pictures=self._pictures(rates, trained, stated),
-            findings=[
-                *self._gains(rates, stated),
-                *self._chosen(rates, stated),
-                self._reward(rates),
-                self._curve(trained, stated["B10"]),
-                *self._overhead(times, rates, stated),
-            ],
+            findings=judge.findings(rates, trained, times),
         )
         return publish(produced, claims("b"))
 
@@ -224,7 +224,7 @@ class PaperB:
         self, size: Size, name: str, play: Mapping[str, float], again: bool
     ) -> learning.Training:
         settings = learning.settings_with(size.settings)
-        settings = learning.merged(settings, {"play": dict(play)})
+        settings = merged(settings, {"play": dict(play)})
         settings["n_steps"] = learning.steps_for(settings, size.decisions)
         return learning.Training(
             name=name, settings=settings, words=tuple(self.mixed), again=again,
@@ -263,11 +263,11 @@ class PaperB:
         for rival in (STATIC, *self.rivals):
             row: dict[str, Any] = {"over": f"`{rival}`"}
             for metric, label in TIMES.items():
-                gain = judging.gain_of(_ratio(frames, self.policy, rival, metric))
-                row[f"gain {label}"] = _percent(gain)
-                most = 1 - _ratio(frames, BOUND, rival, metric).value
+                gain = judging.gain_of(ratio(frames, self.policy, rival, metric))
+                row[f"gain {label}"] = percent(gain)
+                most = 1 - ratio(frames, BOUND, rival, metric).value
                 row[f"possible {label}"] = f"{max(0.0, most):.1%}"
-            cost = _ratio(frames, self.policy, rival, "core_seconds")
+            cost = ratio(frames, self.policy, rival, "core_seconds")
             row["core-seconds"] = interval(cost.value, cost.low, cost.high)
             rows.append(row)
         return rows
@@ -278,7 +278,7 @@ class PaperB:
                 "frames": f,
                 "policy": f"`{arm}`",
                 **{
-                    label: _shown(_mean_of(frames[arm][c].to_numpy() * scale, "chosen", c), digits)
+                    label: shown(mean_of(frames[arm][c].to_numpy() * scale, "chosen", c), digits)
                     for c, (label, scale, digits) in _CHOSEN.items()
                 },
             }
@@ -315,12 +315,12 @@ class PaperB:
             {
                 "frames": f,
                 "batch, ms": ms,
-                "gradient step and the decisions before it, ms": _shown(times["training"], 2),
-                "share in training": _percent(judging.share_of(times["training"], ms)),
-                "decision, ms": _shown(times["after"], 3),
-                "share after it": _percent(judging.share_of(times["after"], ms), 3),
+                "gradient step and the decisions before it, ms": shown(times["training"], 2),
+                "share in training": percent(judging.share_of(times["training"], ms)),
+                "decision, ms": shown(times["after"], 3),
+                "share after it": percent(judging.share_of(times["after"], ms), 3),
             }
-            for f, ms in ((f, _ms(x[self.policy])) for f, x in rates.items())
+            for f, ms in ((f, ms(x[self.policy])) for f, x in rates.items())
         ]
         return [
             Table(
@@ -338,121 +338,6 @@ class PaperB:
             ),
         ]
 
-    def _gains(self, rates: Mapping[int, Frames], stated: Mapping[str, Claim]) -> list[Finding]:
-        f1, f2 = stated["B1"].figures, stated["B2"].figures
-        first, last = min(rates), max(rates)
-        found = []
-        for claim, at, claimed in (
-            ("B1", first, 1 - f1["drl_ms"] / f1["random_ms"]),
-            ("B2", last, f2["reduction"]),
-        ):
-            frames = rates[at]
-            parts, verdicts, most = [], [], []
-            for metric, label in TIMES.items():
-                gain = judging.gain_of(_ratio(frames, self.policy, RANDOM, metric))
-                most.append(1 - _ratio(frames, BOUND, RANDOM, metric).value)
-                verdicts.append(gain_verdict(gain.low, claimed, most[-1]))
-                parts.append(f"{_percent(gain)} {label}")
-            cost = _ratio(frames, self.policy, RANDOM, "core_seconds")
-            found.append(
-                Finding(
-                    claim=claim,
-                    verdict=judging.at_no_more(judging.together(verdicts), cost),
-                    figure=f"at {at} frames less time than `{RANDOM}`: {', '.join(parts)}, at "
-                    f"{interval(cost.value, cost.low, cost.high, 2)} of its core-seconds",
-                    why=f"{claimed:.1%} is claimed, and must be reached in both; milliseconds "
-                    "are not compared, as the scenario was made to have the paper's. "
-                    f"It takes {self._fair(frames)}",
-                    possible=min(most),
-                    command=self.command,
-                )
-            )
-        ratios = {
-            (f, m): _ratio(x, self.policy, RANDOM, m) for f, x in rates.items() for m in TIMES
-        }
-        least = [_ratio(rates[f], BOUND, RANDOM, m).value for f, m in ratios]
-        verdicts = [judging.lower(r, b) for r, b in zip(ratios.values(), least, strict=True)]
-        worst = max(ratios, key=lambda k: ratios[k].high)
-        gain = judging.gain_of(ratios[worst])
-        found.append(
-            Finding(
-                claim="B3",
-                verdict=judging.together(verdicts),
-                figure=f"less time than `{RANDOM}` at {_rates(rates)} frames; the least gain is "
-                f"{_percent(gain)}, {TIMES[worst[1]]} at {worst[0]} frames",
-                why="must hold in all and for the batch alone, with the whole interval. It takes "
-                + "; ".join(f"at {f} frames {self._fair(x)}" for f, x in rates.items()),
-                possible=1 - max(least),
-                command=self.command,
-            )
-        )
-        return found
-
-    def _fair(self, frames: Frames) -> str:
-        ratio = _ratio(frames, self.policy, STATIC, "latency_mean")
-        cost = _ratio(frames, self.policy, STATIC, "core_seconds")
-        return (
-            f"{_shown(ratio)} of the time of the best configuration that never changes, at "
-            f"{cost.value:.2f} of its core-seconds"
-        )
-
-    def _chosen(self, rates: Mapping[int, Frames], stated: Mapping[str, Claim]) -> list[Finding]:
-        first, last = min(rates), max(rates)
-
-        by_paper = self._by_paper()
-
-        def of(arm: str, column: str, at: int) -> Interval:
-            values = rates[at][arm][column].to_numpy() * by_paper.get(column, 1.0)
-            return _mean_of(values, "chosen", column)
-
-        found = []
-        for claim, column, words, scale, digits, unit in (
-            ("B4", "cores", "cores of an executor", 1.0, 2, ""),
-            ("B5", "memory", "memory of an executor", 1.0, 0, " MiB"),
-            ("B6", "instances", "executors asked for", 1.0, 2, ""),
-            ("B7", "cpu_reserved", f"reserved of {self.of_cpus:g} cores", 100.0, 1, " %"),
-            ("B8", "memory_reserved", f"reserved of {self.of_memory:g} GiB", 100.0, 1, " %"),
-        ):
-            told = stated[claim].figures
-            a, b = of(self.policy, column, first), of(self.policy, column, last)
-            parts = {f"near {told['drl_10']:g} at first": judging.near(a, told["drl_10"])}
-            if claim == "B6":
-                parts[f"above {told['drl_60']:g} at last"] = judging.above(b, told["drl_60"])
-            else:
-                parts[f"near {told['drl_60']:g} at last"] = judging.near(b, told["drl_60"])
-            figure = f"{words}, {first} to {last} frames: {_scaled(a, scale, digits)} to "
-            figure += f"{_scaled(b, scale, digits)}{unit}"
-            why = ""
-            if claim in ("B7", "B8"):
-                c, d = of(RANDOM, column, first), of(RANDOM, column, last)
-                parts[f"random near {told['random_10']:g} at first"] = judging.near(
-                    c, told["random_10"]
-                )
-                if claim == "B7":
-                    low = judging.below(d, told["random_60"])
-                    parts[f"random below {told['random_60']:g} at last"] = low
-                else:
-                    near = judging.near(d, told["random_60"])
-                    parts[f"random near {told['random_60']:g} at last"] = near
-                figure += (
-                    f"; `{RANDOM}` {_scaled(c, scale, digits)} to {_scaled(d, scale, digits)}{unit}"
-                )
-                used = column.replace("reserved", "busy")
-                e, f = of(self.policy, used, first), of(self.policy, used, last)
-                why = (
-                    f"Tasks use {_scaled(e, scale, digits)} to {_scaled(f, scale, digits)}{unit}. "
-                )
-                why += f"{_READING} "
-            verdict, missed = judging.all_hold(parts)
-            why += f"Near: within {judging.NEAR:.0%}."
-            why += f" Does not hold: {missed}" if missed else ""
-            if claim in ("B4", "B5"):
-                why += ". That of random is what its rule is given and not judged"
-            found.append(
-                Finding(claim=claim, verdict=verdict, figure=figure, why=why, command=self.command)
-            )
-        return found
-
     def _by_paper(self) -> dict[str, float]:
         """Return what turns shares of our hosts into shares of what the paper's are of."""
         scenario = batches.batches_of(self.single)
@@ -462,88 +347,6 @@ class PaperB:
             "cpu_reserved": cpus, "cpu_busy": cpus,
             "memory_reserved": memory, "memory_busy": memory,
         }  # fmt: skip
-
-    def _reward(self, rates: Mapping[int, Frames]) -> Finding:
-        low, high = (
-            float(rates[f][self.policy]["reward"].mean()) for f in (max(rates), min(rates))
-        )
-        return Finding(
-            claim="B9",
-            verdict=NOT_COMPARABLE,
-            why="the mean of an episode cannot lie below the least reward of its steps, and "
-            "1.3e-5 would be a batch of 77 s where at most 1 s is reported. Here a step earns "
-            f"{low:.2e} at {max(rates)} frames to {high:.2e} 1/ms at {min(rates)}",
-            command=self.command,
-        )
-
-    def _curve(self, trained: Sequence[learning.Followed], claim: Claim) -> Finding:
-        told = claim.figures
-        ways = {one.name: judging.learning(one.mean, one.copies, told["rises"]) for one in trained}
-        verdicts = [judging.learnt_as_told(how, told["level"], 0.5) for how in ways.values()]
-        each = "; ".join(
-            f"ε falling {name}: {how.risen:.0%} of the rise by {told['rises']:,.0f} decisions, "
-            f"level from {how.settled:,.0f} of {how.decisions:,}"
-            for name, how in ways.items()
-        )
-        verdict = judging.either(verdicts)
-        few = verdict == NOT_COMPARABLE
-        return Finding(
-            claim="B10",
-            verdict=verdict,
-            figure=each,
-            why=f"no training is twice as long as the {told['level']:,.0f} decisions in question"
-            if few
-            else f"confirmed where one of them has made {judging.RISEN:.0%} of its rise by "
-            f"{told['rises']:,.0f} decisions and is level from {told['level']:,.0f}, which is in "
-            "the first half; the paper does not say by what its ε falls. Masked double DQN, "
-            "learning rate 1e-3, 32 decisions per gradient step",
-            command=self.command,
-        )
-
-    def _overhead(
-        self,
-        times: Mapping[str, Interval],
-        rates: Mapping[int, Frames],
-        stated: Mapping[str, Claim],
-    ) -> list[Finding]:
-        first, last = min(rates), max(rates)
-        found = []
-        for claim, part, what, digits, how in (
-            (
-                "B11", "training", "a gradient step and the decisions before it", 2,
-                "each batch is charged with a whole gradient step and with many decisions, their "
-                "simulation included, so that the agent itself takes less",
-            ),
-            (
-                "B12", "after", "a decision", 3,
-                "the 45 to 55 ms of the paper's machine are not compared, its shares are taken as "
-                "the most that an agent adds",
-            ),
-        ):  # fmt: skip
-            told = stated[claim].figures
-            shares = {
-                f: judging.share_of(times[part], _ms(rates[f][self.policy])) for f in (first, last)
-            }
-            verdict, missed = judging.all_hold(
-                {
-                    f"{at:g} frames": judging.below(shares[at], told[key])
-                    for at, key in ((first, "at_10"), (last, "at_60"))
-                }
-            )
-            why = (
-                f"Processor time here beside simulated batches, made to last as the paper's: {how}"
-            )
-            found.append(
-                Finding(
-                    claim=claim,
-                    verdict=verdict,
-                    figure=f"{what} takes {_shown(times[part], digits)} ms: "
-                    + ", ".join(f"{_percent(s, 2)} at {f} frames" for f, s in shares.items()),
-                    why=why + (f". Not below at {missed}" if missed else ""),
-                    command=self.command,
-                )
-            )
-        return found
 
     def _pictures(
         self,
@@ -559,7 +362,7 @@ class PaperB:
 
         def lines(arms: Sequence[str], column: str, scale: float) -> Frames:
             whole = scale * by_paper.get(column, 1.0)
-            return {arm: _line(rates, arm, column, whole) for arm in arms}
+            return {arm: line(rates, arm, column, whole) for arm in arms}
 
         def ends(claim: str, scale: float = 1.0) -> dict[str, list[tuple[float, float]]]:
             told = stated[claim].figures
@@ -666,11 +469,6 @@ _CHOSEN: Mapping[str, tuple[str, float, int]] = {
     "memory_reserved": ("memory reserved, %", 100.0, 1),
     "memory_busy": ("memory used, %", 100.0, 1),
 }
-_READING = (
-    "The paper's own means give its figures as what executors reserve of four of its machines, "
-    "16 cores and 32 GB (5 × 1.00/16 is 31 %, 7.5 × 1.65/16 is 77 %, 7.5 × 1000 MB/32 GB is 23 %), "
-    "so that this is judged."
-)
 
 
 def best_within(seconds: Sequence[float], cost: Sequence[float], most: float) -> int:
@@ -701,27 +499,13 @@ def _label(fleet: batches.Fleet) -> str:
     return "×".join(f"{x:g}" for x in fleet)
 
 
-def _ratio(frames: Frames, some: str, other: str, metric: str) -> Interval:
-    rng = generator(0, "ratio", some, other, metric)
-    return ratio_of(frames[some], frames[other], metric, rng)
-
-
-def _mean_of(values: Floats, *names: str) -> Interval:
-    rng = generator(0, "mean", *names)
-    return bootstrap(np.asarray(values, dtype=np.float64), rng, statistic=mean)
-
-
-def _ms(frame: pd.DataFrame) -> float:
-    return 1e3 * float(frame["latency_mean"].mean())
-
-
 def _times_table(frames: Frames) -> pd.DataFrame:
     rows = []
     for arm, frame in frames.items():
         row: dict[str, Any] = {"policy": "(no policy below)" if arm == BOUND else f"`{arm}`"}
         for metric, label in TIMES.items():
-            found = _mean_of(1e3 * frame[metric].to_numpy(), "times", arm, metric)
-            row[f"{label}, ms"] = _shown(found, 0)
+            found = mean_of(1e3 * frame[metric].to_numpy(), "times", arm, metric)
+            row[f"{label}, ms"] = shown(found, 0)
         for metric, label in (("core_seconds", "core-seconds"), ("switches", "switches")):
             row[label] = float(frame[metric].mean()) if metric in frame else float("nan")
         row["order"] = float(frame["latency_mean"].mean())
@@ -730,29 +514,5 @@ def _times_table(frames: Frames) -> pd.DataFrame:
     return found_.drop(columns="order")
 
 
-def _line(rates: Mapping[int, Frames], arm: str, column: str, scale: float) -> pd.DataFrame:
-    rows = []
-    for f, frames in rates.items():
-        found = _mean_of(scale * frames[arm][column].to_numpy(), "line", arm, column)
-        rows.append({"frames": f, **vars(found)})
-    return pd.DataFrame(rows)
-
-
 def _first(column: str, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[column, *(c for c in frame.columns if c != column)]]
-
-
-def _rates(rates: Mapping[int, Any]) -> str:
-    return ", ".join(str(f) for f in rates)
-
-
-def _scaled(found: Interval, scale: float, digits: int) -> str:
-    return _shown(Interval(*(scale * x for x in (found.value, found.low, found.high))), digits)
-
-
-def _shown(found: Interval, digits: int = 3) -> str:
-    return interval(found.value, found.low, found.high, digits)
-
-
-def _percent(share: Interval, digits: int = 1) -> str:
-    return f"{share.value:.{digits}%} [{share.low:.{digits}%}, {share.high:.{digits}%}]"

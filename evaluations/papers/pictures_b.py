@@ -19,7 +19,7 @@ _COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999",
 )  # fmt: skip
 _MARKERS = "osD^vP*X"
-_STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def _panels(rows: int, columns: int, width: float, height: float, **shared: Any) -> Any:
