@@ -131,10 +131,8 @@ class Judge:
     def _chosen(self, rates: Mapping[int, Frames], stated: Mapping[str, Claim]) -> list[Finding]:
         first, last = min(rates), max(rates)
 
-        by_paper = self.by_paper
-
         def of(arm: str, column: str, at: int) -> Interval:
-            values = rates[at][arm][column].to_numpy() * by_paper.get(column, 1.0)
+            values = rates[at][arm][column].to_numpy() * self.by_paper.get(column, 1.0)
             return mean_of(values, "chosen", column)
 
         found = []
