@@ -96,7 +96,8 @@ class Judge:
                     f"{interval(cost.value, cost.low, cost.high, 2)} of its core-seconds",
                     why=f"{claimed:.1%} is claimed, and must be reached in both; milliseconds "
                     "are not compared, as the scenario was made to have the paper's. "
-                    f"Time by that of the best configuration that never changes: {self._fair(frames)}",
+                    "Time by that of the best configuration that never changes: "
+                    f"{self._fair(frames)}",
                     possible=min(most),
                     command=self.command,
                 )
