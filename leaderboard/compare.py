@@ -77,7 +77,7 @@ def _candidates(word: str, lines: Sequence[Mapping[Any, Any]]) -> list[str]:
     known = dict.fromkeys(brief(r["policy"]) for r in lines)
     if re.fullmatch(r"[0-9a-f]{6,32}", word):
         known |= dict.fromkeys(r["run_id"] for r in lines)
-    hint = "toolkit leaderboard format=json shows policies and the ids of their runs"
+    hint = "toolkit leaderboard format=json shows policies and their runs; 6 characters name a run"
     raise unknown("run or evaluated policy", word, known, hint=hint)
 
 
@@ -140,7 +140,7 @@ def _changed(found: Comparison) -> str:
     n = len(found.params)
     said = [f"{n} setting{'' if n == 1 else 's'} differ{'s' if n == 1 else ''}"] if n else []
     said += [f"other {name.replace('_', ' ')}" for name in found.lineage if name not in SHARED]
-    return ", ".join(said) or "the same settings, data and code"
+    return ", ".join(said) or "all else that was recorded is the same"
 
 
 def _document(found: Comparison, units: Mapping[str, str]) -> dict[str, Any]:
