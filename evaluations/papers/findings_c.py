@@ -50,6 +50,16 @@ def gains(frame: pd.DataFrame, policy: str, baseline: str) -> pd.DataFrame:
     )
 
 
+def most_jobs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of the batches with the most workflows."""
+    return frame.loc[frame["jobs"] == frame["jobs"].max()]
+
+
+def where(high: pd.DataFrame) -> str:
+    """Return how many workflows on how many devices some cells are of."""
+    return f"{int(high['jobs'].max())} workflows on {int(high['devices'].max())} devices"
+
+
 def gain_of(ways: pd.DataFrame) -> Interval:
     """Return the reduction, 1 − geometric mean of ratios, batches resampled within their number."""
     logs = [g["log"].to_numpy() for _, g in ways.groupby("jobs")]
@@ -80,11 +90,10 @@ def against_fifo(high: pd.DataFrame, policy: str, low: float) -> Finding:
     """Return the finding on the reduction against FIFO-DEFT with the most jobs."""
     g = gain_of(gains(high, policy, "fifo_deft"))
     most = gain_of(gains(high, BOUND, "fifo_deft")).value
-    jobs = int(high["jobs"].max())
     return Finding(
         claim="C2",
         verdict=gain_verdict(g.low, low, most),
-        figure=f"with {jobs} workflows {interval(g.value, g.low, g.high)} below FIFO-DEFT",
+        figure=f"{where(high)}: {interval(g.value, g.low, g.high)} below FIFO-DEFT",
         possible=most,
     )
 
@@ -97,8 +106,8 @@ def of_heft(high: pd.DataFrame, policy: str, heft: str, figures: Mapping[str, fl
     return Finding(
         claim="C3",
         verdict=CONFIRMED if good else NOT_CONFIRMED,
-        figure=f"of HEFT's makespan: {policy} {mine:.2f} (there {wanted:.2f}), FIFO-DEFT "
-        f"{fifo:.2f} (there {slow:.2f})",
+        figure=f"{where(high)}, of HEFT's makespan: {policy} {mine:.2f} (there {wanted:.2f}), "
+        f"FIFO-DEFT {fifo:.2f} (there {slow:.2f})",
     )
 
 
@@ -117,7 +126,7 @@ def speedups(high: pd.DataFrame, policy: str, heft: str, figures: Mapping[str, f
     verdict = CONFIRMED if good else NOT_CONFIRMED if most >= figures["drl"] else IMPOSSIBLE
     told = ", ".join(f"{n} {v:.1f}" for n, v in found.items())
     return Finding(
-        claim="C4", verdict=verdict, figure=f"{told}; at most {most:.1f} possible",
+        claim="C4", verdict=verdict, figure=f"{where(high)}: {told}; at most {most:.1f} possible",
         why="FIFO-DEFT is far from as bad as there" if found["fifo_deft"] >= 3 else "",
     )  # fmt: skip
 
@@ -133,7 +142,7 @@ def length_ratios(
         claim="C5",
         verdict=CONFIRMED if inside and slow else NOT_CONFIRMED,
         figure=f"single workflows: {policy} {one[policy]:.2f}, FIFO-DEFT {one['fifo_deft']:.2f}; "
-        f"with {int(high['jobs'].max())} workflows {many[policy]:.1f} and "
+        f"{where(high)} {many[policy]:.1f} and "
         f"{many['fifo_deft']:.1f}",
         why="with many workflows at once the ratio grows with their number under any policy",
     )

@@ -31,8 +31,8 @@ def batches(spread=0.02, jobs=(5, 10), n=12, **makespans):
                 seconds = level * j * luck[seed]
                 rows.append(
                     {
-                        "policy": policy, "jobs": j, "seed": seed, "makespan": seconds,
-                        "speedup": 100 * j / seconds, "slr": seconds / 40, "decision_ms": 0.2,
+                        "policy": policy, "jobs": j, "devices": 8, "seed": seed,
+                        "makespan": seconds, "speedup": 100 * j / seconds, "slr": seconds / 40, "decision_ms": 0.2,
                         "task_seconds": 10.0,
                     }
                 )  # fmt: skip
