@@ -52,7 +52,8 @@ def gains(frame: pd.DataFrame, policy: str, baseline: str) -> pd.DataFrame:
 
 def most_jobs(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the cells of the batches with the most workflows."""
-    return frame.loc[frame["jobs"] == frame["jobs"].max()]
+    found: pd.DataFrame = frame[frame["jobs"] == frame["jobs"].max()]
+    return found
 
 
 def where(high: pd.DataFrame) -> str:

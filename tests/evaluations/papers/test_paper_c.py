@@ -32,8 +32,8 @@ def batches(spread=0.02, jobs=(5, 10), n=12, **makespans):
                 rows.append(
                     {
                         "policy": policy, "jobs": j, "devices": 8, "seed": seed,
-                        "makespan": seconds, "speedup": 100 * j / seconds, "slr": seconds / 40, "decision_ms": 0.2,
-                        "task_seconds": 10.0,
+                        "makespan": seconds, "speedup": 100 * j / seconds, "slr": seconds / 40,
+                        "decision_ms": 0.2, "task_seconds": 10.0,
                     }
                 )  # fmt: skip
     return pd.DataFrame(rows)
