@@ -34,7 +34,7 @@ class Size:
         jobs: Numbers of workflows of the batches, by number of devices.
         workloads: Batches of each number of workflows, by number of devices.
         dags: Single workflows.
-        streams: Streams.
+        streams: Streams, by number of devices.
         chosen_on: Training batches on which the best HEFT is chosen.
         tasks: Of a workflow, (low, high).
     """
@@ -42,7 +42,7 @@ class Size:
     jobs: Mapping[int, Sequence[int]]
     workloads: Mapping[int, int]
     dags: int
-    streams: int
+    streams: Mapping[int, int]
     chosen_on: int
     tasks: Sequence[int]
 
@@ -51,8 +51,8 @@ class Size:
             all(len(numbers) > 1 for numbers in self.jobs.values()),
             "a size needs two or more numbers of jobs",
         )
-        least = min(*self.workloads.values(), self.dags, self.streams, self.chosen_on)
-        require(least >= 2, "a size needs two or more workloads of each kind")
+        counts = [*self.workloads.values(), *self.streams.values(), self.dags, self.chosen_on]
+        require(min(counts) >= 2, "a size needs two or more workloads of each kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class PaperC:
         batches = {m: self._batches(m, size, cfg) for m in self.devices}
         dags = {m: self._one(f"paper_c_{m}_dag", size, size.dags, cfg) for m in self.devices}
         streams = {
-            m: self._one(f"paper_c_{m}_stream", size, size.streams, cfg) for m in self.devices
+            m: self._one(f"paper_c_{m}_stream", size, size.streams[m], cfg) for m in self.devices
         }
         heft = {m: self._best_heft(m, size, cfg) for m in self.devices}
         transfer = self._transfer(size, cfg)
@@ -183,7 +183,7 @@ class PaperC:
         tried = {n: [n] for n in self.hefts}
         before = cells(tried, seen, known, cfg)
         heft = min(before, key=lambda n: (float(np.log(before[n]["latency_mean"]).mean()), n))
-        seeds = range(self.first_seed, self.first_seed + size.streams)
+        seeds = range(self.first_seed, self.first_seed + size.streams[self.devices[0]])
         for name, words in grounds.items():
             met = cells({self.policy: [self.policy], heft: [heft]}, words, seeds, cfg)
             both = met[self.policy].merge(met[heft], on="seed", suffixes=("", "_heft"))
@@ -193,11 +193,12 @@ class PaperC:
 
     def _about(self, size: Size, heft: Mapping[int, str]) -> list[str]:
         told = ", ".join(f"{name} on {m} devices" for m, name in heft.items())
+        streams = ", ".join(f"{n} streams on {m} devices" for m, n in size.streams.items())
         batches = ", ".join(f"{n} batches on {m} devices" for m, n in size.workloads.items())
         return [
             f"{batches} of each number of workflows ({size.tasks[0]} to "
             f"{size.tasks[1]} tasks, communication by computation 1, luck σ 0.5), "
-            f"{size.dags} single workflows, {size.streams} streams, from seed {self.first_seed}; "
+            f"{size.dags} single workflows, {streams}, from seed {self.first_seed}; "
             "all policies meet the same workloads, luck and estimates.",
             f"HEFT is the best of {', '.join(self.hefts)} in makespan on training workloads: "
             f"{told}. {self.policy} stands in the place of the paper's DRL: it was trained on "
