@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from evaluations.callable_policy import policy_of
 from evaluations.metrics import measure
 from evaluations.timed import Timed
 from toolkit import reward
@@ -21,6 +20,7 @@ from toolkit.errors import ConfigError, NotFoundError, SchemaError
 from toolkit.fanout import crew
 from toolkit.features.observe import FEATURISER
 from toolkit.planning.return_bound import least_metrics
+from toolkit.policies.callable_policy import policy_of
 from toolkit.policies.policy import Policy
 from toolkit.progress import progress
 from toolkit.simulator.simulator import SIMULATOR, simulated

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluations.callable_policy import policy_of
+from toolkit.policies.callable_policy import policy_of
 from toolkit.policies.shipped import folders
 from toolkit.store import Product, Store
 
@@ -37,7 +37,7 @@ def contestant_of(name: str, store: Store) -> Contestant:
     """Return a policy that is to be played.
 
     Args:
-        name: As for :func:`evaluations.callable_policy.policy_of`.
+        name: As for :func:`toolkit.policies.callable_policy.policy_of`.
         store: Where trained policies lie.
     """
     found = policy_of(name, store)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluations.callable_policy import policy_of
 from evaluations.cells import ground_of
 from toolkit.live import Episode
+from toolkit.policies.callable_policy import policy_of
 from toolkit.schedule import names
 from toolkit.simulator.simulator import simulated
 from toolkit.store import Store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 
-from toolkit.errors import ConfigError
+from toolkit.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,13 +22,16 @@ def evaluate(cfg: DictConfig) -> Report:
     All policies meet the same workloads and the same luck; each pair is compared seed by seed.
     """
     suite: Any = instantiate(cfg.suite, _convert_="all")
-    if cfg.policies is not None:
+    one = cfg.policy.name
+    require(cfg.policies is None or one is None, "name policies=[...] or policy=, not both")
+    wanted = cfg.policies if one is None else [one]
+    if wanted is not None:
         if not hasattr(suite, "policies"):
             raise ConfigError(
                 f"suite {suite.name!r} chooses its policies itself",
                 hint="leave out policies=, or name another suite: toolkit list what=suite",
             )
-        suite = replace(suite, policies=list(cfg.policies))
+        suite = replace(suite, policies=[str(p) for p in wanted])
     report: Report = suite.run(cfg)
     return report
 

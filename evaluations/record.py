@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -72,8 +73,15 @@ def command(suite: str, source: Source, policy: str) -> str:
     changed = [str(w) for w in told if str(w).lstrip("+~").startswith("suite.")]
     trace = [f"trace={source.trace}"] if source.trace else []
     changed = [w for w in changed if not w.startswith("suite.policies=")]
-    words = [f"suite={suite}", *changed, *trace, f"policies=[{policy}]"]
+    words = [f"suite={suite}", *changed, *trace, f"policies=[{_quoted(policy)}]"]
     return shlex.join(["toolkit", "evaluate", *words])
+
+
+def _quoted(name: str) -> str:
+    """Return a name as Hydra reads it within a list."""
+    if re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        return name
+    return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _metrics(judged: Judged) -> dict[str, float]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from leaderboard.comparison import SHARED, Comparison, Measured, compared
+from leaderboard.markdown import escaped
 from leaderboard.row import brief
+from leaderboard.text import aligned
 from toolkit import tracking
 from toolkit.errors import ConfigError, CorruptError, NotFoundError, require, unknown
 from toolkit.report import Report
@@ -77,7 +79,7 @@ def _candidates(word: str, lines: Sequence[Mapping[Any, Any]]) -> list[str]:
     known = dict.fromkeys(brief(r["policy"]) for r in lines)
     if re.fullmatch(r"[0-9a-f]{6,32}", word):
         known |= dict.fromkeys(r["run_id"] for r in lines)
-    hint = "toolkit leaderboard format=json shows policies and the ids of their runs"
+    hint = "toolkit leaderboard format=json shows policies and their runs; 6 characters name a run"
     raise unknown("run or evaluated policy", word, known, hint=hint)
 
 
@@ -140,7 +142,7 @@ def _changed(found: Comparison) -> str:
     n = len(found.params)
     said = [f"{n} setting{'' if n == 1 else 's'} differ{'s' if n == 1 else ''}"] if n else []
     said += [f"other {name.replace('_', ' ')}" for name in found.lineage if name not in SHARED]
-    return ", ".join(said) or "the same settings, data and code"
+    return ", ".join(said) or "all else that was recorded is the same"
 
 
 def _document(found: Comparison, units: Mapping[str, str]) -> dict[str, Any]:
@@ -200,22 +202,22 @@ def _notes(found: Comparison, units: Mapping[str, str]) -> list[str]:
 def _text(found: Comparison, units: Mapping[str, str]) -> str:
     """Return the comparison for a terminal."""
     parts = [verdict(found), "\n".join(_runs(found))]
-    parts += ["\n".join(_aligned(table)) for _, table in _sections(found)]
+    parts += ["\n".join(aligned(table, left=range(len(table[0])))) for _, table in _sections(found)]
     return "\n\n".join([*parts, "\n".join(_notes(found, units))]).rstrip()
 
 
 def _markdown(found: Comparison, units: Mapping[str, str]) -> str:
     """Return the comparison as Markdown, for a pull request or a report."""
-    parts = [f"**{_escaped(verdict(found))}**", _listed(_runs(found))]
+    parts = [f"**{escaped(verdict(found))}**", _listed(_runs(found))]
     for title, (head, *lines) in _sections(found):
-        table = [f"| {' | '.join(map(_escaped, cells))} |" for cells in (head, *lines)]
+        table = [f"| {' | '.join(map(escaped, cells))} |" for cells in (head, *lines)]
         table.insert(1, "|" + "---|" * len(head))
         parts.append("\n".join([f"## {title}", "", *table]))
     return "\n\n".join([*parts, _listed(_notes(found, units))]).rstrip() + "\n"
 
 
 def _listed(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_escaped(line)}" for line in lines)
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
 def _runs(found: Comparison) -> list[str]:
@@ -236,15 +238,3 @@ def _value(value: str | None) -> str:
 
 def _number(value: float, sign: str = "") -> str:
     return format(value, f"{sign},.4g") if value == value else "–"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    pad: Callable[[str, int], str] = str.ljust
-    return ["  ".join(map(pad, line, widths)).rstrip() for line in table]
-
-
-def _escaped(shown: str) -> str:
-    """Return text that Markdown shows as it stands, inside a table too."""
-    out = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{c}" if c in "\\`*_[]|~$#!@" else c for c in out)

@@ -26,7 +26,7 @@ def _lines(section: Section) -> list[str]:
     ]
     return [
         section.title,
-        *_aligned([head, *table]),
+        *aligned([head, *table], left=(1, 2)),
         *section.left_out,
         brief(section.group.note, 200),
         *([section.group.choice] if section.group.choice else []),
@@ -50,15 +50,20 @@ def _commands(section: Section) -> list[str]:
     return ["each row again:", *lines] if lines else []
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines with aligned columns: names to the left, numbers to the right."""
+def aligned(table: Sequence[Sequence[str]], *, left: Sequence[int]) -> list[str]:
+    """Return lines with aligned columns.
+
+    Args:
+        table: Texts by line and column.
+        left: Columns of names, which begin alike; numbers end alike.
+    """
     widths = [max(_width(line[i]) for line in table) for i in range(len(table[0]))]
     lines = []
     for line in table:
         cells = []
         for i, (cell, width) in enumerate(zip(line, widths, strict=True)):
             pad = " " * (width - _width(cell))
-            cells.append(cell + pad if i in (1, 2) else pad + cell)
+            cells.append(cell + pad if i in left else pad + cell)
         lines.append("  ".join(cells).rstrip())
     return lines
 

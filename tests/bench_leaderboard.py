@@ -44,16 +44,16 @@ def _store(folder: Path) -> Iterator[None]:
 
 def _rows() -> Iterator[tuple[str, str, list[float]]]:
     _log(0)  # imports MLflow and makes the database
-    taken = [_seconds(lambda n=n: _log(n)) for n in range(1, LOGGED)]
+    taken = [_milliseconds(lambda n=n: _log(n)) for n in range(1, LOGGED)]
     rounds = [float(np.median(part)) for part in np.array_split(taken, ROUNDS)]
-    yield f"record: log an evaluation with {SEEDS} nested runs", "s", rounds
+    yield f"record: log an evaluation with {SEEDS} nested runs", "ms", rounds
     _copy()
     assert len(tracking.board()) == LOGGED * COPIES
-    found = [_seconds(tracking.board) for _ in range(ROUNDS)]
-    yield f"record of {LOGGED * COPIES} evaluations: tracking.board()", "s", found
+    found = [_milliseconds(tracking.board) for _ in range(ROUNDS)]
+    yield f"record of {LOGGED * COPIES} evaluations: tracking.board()", "ms", found
     words = [sys.executable, "-m", "toolkit", "leaderboard", "suite=quick", "evaluate=false"]
-    found = [_seconds(lambda: _run(words)) for _ in range(ROUNDS)]
-    yield f"record of {LOGGED * COPIES} evaluations: toolkit leaderboard", "s", found
+    found = [_milliseconds(lambda: _run(words)) for _ in range(ROUNDS)]
+    yield f"record of {LOGGED * COPIES} evaluations: toolkit leaderboard", "ms", found
 
 
 def _copy() -> None:
@@ -103,12 +103,12 @@ def _log(policy: int) -> None:
     )  # fmt: skip
 
 
-def _seconds(work) -> float:
+def _milliseconds(work) -> float:
     begun = time.perf_counter()
     work()
-    return time.perf_counter() - begun
+    return 1000 * (time.perf_counter() - begun)
 
 
 if __name__ == "__main__":
     for label, unit, values in rows():
-        print(f"{label:<75} {sorted(values)[len(values) // 2]:10.3f} {unit}")
+        print(f"{label:<75} {sorted(values)[len(values) // 2]:10.1f} {unit}")

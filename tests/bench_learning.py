@@ -265,9 +265,8 @@ def main() -> None:
         print(f"PPO, {threads} threads: {told} (bar {PLAYED} with 2)")
     torch.set_num_threads(1)
     share = in_environment()
-    print(
-        f"  in simulator and environment: {min(share):.1%} to {max(share):.1%} (bar {SIMULATED:.0%})"
-    )
+    told = f"{min(share):.1%} to {max(share):.1%}"
+    print(f"  in simulator and environment: {told} (bar {SIMULATED:.0%})")
     for members in (1, 5):
         ms = latencies(members)
         print(

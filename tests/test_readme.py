@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def at_tiny_size(line: str) -> str:
     """Add the words of ``SIZE=tiny`` whose keys the line does not set itself."""
     if line.startswith("make "):
         return f"{line.partition('#')[0].strip()} SIZE=tiny"
-    command = line.split()[1]
+    command = " ".join(takewhile(str.isalpha, line.split()[1:]))
     if {"--help", "--cfg", "--info"} & set(line.split()):
         return line
     if "collector.path=" in line:
@@ -134,3 +135,5 @@ print(1)
     ]
     line = at_tiny_size(found[0].text)
     assert line == "toolkit collect scenario=big collector.runs=2 | head   # records"
+    assert at_tiny_size("toolkit leaderboard") == "toolkit leaderboard suite=quick"
+    assert at_tiny_size("toolkit leaderboard compare a=x").strip().endswith("compare a=x")

@@ -1,8 +1,11 @@
 """Nested runs, models, datasets, curves and episodes in MLflow's real database."""
 
 import math
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -291,3 +294,15 @@ def test_reading_waits_for_no_mlflow():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_documented_search_is_the_board():
+    for policy, score in (("a", 3.0), ("b", 9.0), ("c", 7.0)):
+        log(policy, metrics={**METRICS, "score": score})
+    text = (Path(__file__).parents[1] / "docs" / "record.md").read_text("utf-8")
+    [code] = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking.uri()}
+    words = [sys.executable, "-c", code]
+    out = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    shown = [line.split() for line in out.splitlines()]
+    assert shown == tracking.board()[["policy", "score"]].astype(str).to_numpy().tolist()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from toolkit.benchmarks.reference import Reference
     from toolkit.data.dataset import Dataset
     from toolkit.envs.environment import SchedulingEnv
+    from toolkit.policies.callable_policy import Chooser
     from toolkit.policies.learned import Learned
     from toolkit.policies.policy import Policy
 
@@ -74,7 +75,7 @@ def load_policy(where: str | Path) -> Learned:
 
 
 def evaluate(
-    policies: str | Policy | Sequence[str | Policy],
+    policies: str | Policy | Chooser | Sequence[str | Policy | Chooser],
     scenario: str | Dataset,
     *,
     seeds: Sequence[int] = range(20_000, 20_020),
@@ -82,7 +83,8 @@ def evaluate(
     """Play policies on the same workloads with the same luck.
 
     Args:
-        policies: Names as for ``toolkit evaluate``, or policies; one or several.
+        policies: Names as for ``toolkit evaluate``, policies, or functions of a decision that
+            return a slot or a probability for each; one or several.
         scenario: Name of a scenario of ``conf/scenario``, or a dataset for its own.
         seeds: Of the workloads.
 
@@ -92,15 +94,13 @@ def evaluate(
     """
     from toolkit.benchmarks.reference import references
     from toolkit.envs.registration import scenario_of
-    from toolkit.policies.named import named
+    from toolkit.policies.callable_policy import as_policy, policy_of
     from toolkit.store import Store
 
     name, overrides = (scenario, ()) if isinstance(scenario, str) else scenario.card.played()
-    several: Any = policies
-    if isinstance(policies, str) or hasattr(policies, "reset"):
-        several = [policies]
+    several: Any = policies if isinstance(policies, Sequence) else [policies]
     met: dict[str, Policy] = {}
-    for p in several:
-        policy = named(p, Store()).policy if isinstance(p, str) else p
+    for p in [several] if isinstance(several, str) else several:
+        policy = policy_of(p, Store()).policy if isinstance(p, str) else as_policy(p)
         met[p if isinstance(p, str) else policy.name] = policy
     return references(scenario_of(name, overrides), met, seeds)

@@ -1,6 +1,7 @@
 """Evaluations: metrics by hand, paired cells, scores, the record."""
 
 import dataclasses
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +15,8 @@ from evaluations.metrics import UNITS, measure
 from evaluations.suite import Suite
 from tests.recordings import record
 from tests.workloads import Fixed, Luck, estimates, scenario
+from toolkit import cli, evaluate, tracking
 from toolkit import trace as traces
-from toolkit import tracking
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.learning.play import GATE
@@ -267,6 +268,23 @@ def test_a_suite_of_scenarios_needs_no_trace_and_shows_what_failed(tmp_path, mon
     assert len(choices["time"]) == len(choices["value"]) == len(choices["queue"])
     report = SCENARIOS.run(OmegaConf.create(TOLD))
     assert "failed in 6 of 6 cells: ZeroDivisionError: <b>" in report.text
+
+
+def test_a_function_is_judged_in_python_and_on_the_command_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "users_own.py").write_text("def first(d):\n    return int(d.mask.argmax())\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ["suite=pipelines", "suite.scenarios=[genomics_tiny]", "suite.seeds=2", "workers=1"]
+    words += ["suite.chosen_on=0", "policy=users_own:first", "format=json"]
+    assert cli.main(["evaluate", *words]) == 0
+    told = {p["policy"]: p for p in json.loads(capsys.readouterr().out)["policies"]}
+    assert set(told) == {"users_own:first", "static", "random"}
+    both = {}
+    for policy in ("users_own:first", lambda d: int(d.mask.argmax())):
+        both |= evaluate(policy, "genomics_tiny", seeds=[20_000, 20_001])
+    assert len(both) == 2
+    for reached in both.values():
+        assert reached.value == pytest.approx(told["users_own:first"]["return_mean"])
 
 
 def test_the_best_heuristic_is_chosen_on_training_workloads():

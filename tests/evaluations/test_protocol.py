@@ -16,7 +16,7 @@ from toolkit import cli, tracking
 SUITE = [
     "evaluate", "suite=batches", "suite.scenarios=[batches_tiny,'batches_tiny scenario.batches=4']",
     "suite.seeds=3", "suite.chosen_on=2", "workers=1", "format=json",
-    "policies=[largest,best_static,random]",
+    "policies=['largest~0.5',best_static,random]",
 ]  # fmt: skip
 
 

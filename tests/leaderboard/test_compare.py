@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from leaderboard.compare import compare
 from leaderboard.comparison import CANNOT_TELL, MATTERS
 from toolkit import cli, tracking
+from toolkit.completion import suggest
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.paths import conf_dir
 from toolkit.report import to_json
@@ -233,6 +234,22 @@ def test_hostile_names_are_shown_and_never_run():
     tables = [line for line in shown.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {4, 9}
     json.loads(to_json(asked(run_id, "b", "json").document))
+
+
+@pytest.mark.parametrize(
+    ("typed", "offers"),
+    [
+        ("leaderboard com", ["compare"]),
+        ("leaderboard se", ["serve="]),
+        ("leaderboard -m --tr", ["--traceback"]),
+        ("leaderboard compare f", ["format="]),
+        ("leaderboard compare format=m", ["format=markdown"]),
+        ("leaderboard nonsense x", []),
+        ("dataset s", ["show"]),
+    ],
+)
+def test_the_command_is_completed_beside_the_settings_of_the_board(typed, offers):
+    assert suggest(typed.split(" "), cli.COMMANDS) == offers
 
 
 def test_the_command_is_found_beside_the_board(capfd):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from evaluations.cells import BOUND
-from evaluations.papers import paper_c
+from evaluations.papers import findings_c
 from evaluations.papers.claims import (
     CONFIRMED,
     IMPOSSIBLE,
@@ -31,9 +31,9 @@ def batches(spread=0.02, jobs=(5, 10), n=12, **makespans):
                 seconds = level * j * luck[seed]
                 rows.append(
                     {
-                        "policy": policy, "jobs": j, "seed": seed, "makespan": seconds,
-                        "speedup": 100 * j / seconds, "slr": seconds / 40, "decision_ms": 0.2,
-                        "task_seconds": 10.0,
+                        "policy": policy, "jobs": j, "devices": 8, "seed": seed,
+                        "makespan": seconds, "speedup": 100 * j / seconds, "slr": seconds / 40,
+                        "decision_ms": 0.2, "task_seconds": 10.0,
                     }
                 )  # fmt: skip
     return pd.DataFrame(rows)
@@ -41,7 +41,7 @@ def batches(spread=0.02, jobs=(5, 10), n=12, **makespans):
 
 def ways(mine, bound):
     cells = batches(mine=mine, heft=10.0, **{BOUND: bound})
-    return (paper_c.gains(cells, n, "heft") for n in ("mine", BOUND))
+    return (findings_c.gains(cells, n, "heft") for n in ("mine", BOUND))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def ways(mine, bound):
 )
 def test_reductions(mine, bound, verdict):
     own, most = ways(mine, bound)
-    found = paper_c.reduction("C1", {8: own}, {8: most}, FIGURES["C1"]["low"])
+    found = findings_c.reduction("C1", {8: own}, {8: most}, FIGURES["C1"]["low"])
     assert found.verdict == verdict
     assert found.possible == pytest.approx(1 - bound / 10, abs=0.02)
 
@@ -61,25 +61,25 @@ def test_a_gain_is_one_minus_the_geometric_mean_of_ratios():
         cells[cells["policy"] == n].set_index(["jobs", "seed"])["makespan"]
         for n in ("mine", "heft")
     )
-    g = paper_c.gain_of(paper_c.gains(cells, "mine", "heft"))
+    g = findings_c.gain_of(findings_c.gains(cells, "mine", "heft"))
     assert g.value == pytest.approx(1 - np.exp(np.log(mine / heft).mean()))
     assert g.low < g.value < g.high
 
 
 def test_far_below_fifo():
-    assert paper_c.against_fifo(
+    assert findings_c.against_fifo(
         batches(mine=1.0, fifo_deft=10.0, **{BOUND: 0.5}, jobs=(10,)), "mine", 0.85
     ).verdict == CONFIRMED  # fmt: skip
-    assert paper_c.against_fifo(
+    assert findings_c.against_fifo(
         batches(mine=9.0, fifo_deft=10.0, **{BOUND: 5.0}, jobs=(10,)), "mine", 0.85
     ).verdict == IMPOSSIBLE  # fmt: skip
 
 
 def test_ratios_to_heft():
     good = batches(mine=6.0, heft=10.0, fifo_deft=60.0, jobs=(10,))
-    assert paper_c.of_heft(good, "mine", "heft", FIGURES["C3"]).verdict == CONFIRMED
+    assert findings_c.of_heft(good, "mine", "heft", FIGURES["C3"]).verdict == CONFIRMED
     near = batches(mine=6.0, heft=10.0, fifo_deft=11.0, jobs=(10,))
-    assert paper_c.of_heft(near, "mine", "heft", FIGURES["C3"]).verdict == NOT_CONFIRMED
+    assert findings_c.of_heft(near, "mine", "heft", FIGURES["C3"]).verdict == NOT_CONFIRMED
 
 
 @pytest.mark.parametrize(
@@ -92,31 +92,31 @@ def test_ratios_to_heft():
 )
 def test_speedups(levels, verdict):
     high = batches(jobs=(10,), tdca=7.0, **levels)
-    assert paper_c.speedups(high, "mine", "heft", FIGURES["C4"]).verdict == verdict
+    assert findings_c.speedups(high, "mine", "heft", FIGURES["C4"]).verdict == verdict
 
 
 def test_length_ratios():
     figures = FIGURES["C5"]
     many = batches(jobs=(10,), mine=20.0, fifo_deft=30.0)
     good = batches(jobs=(1,), mine=60.0, fifo_deft=250.0)
-    assert paper_c.length_ratios(good, many, "mine", figures).verdict == CONFIRMED
+    assert findings_c.length_ratios(good, many, "mine", figures).verdict == CONFIRMED
     usual = batches(jobs=(1,), mine=60.0, fifo_deft=65.0)
-    assert paper_c.length_ratios(usual, many, "mine", figures).verdict == NOT_CONFIRMED
+    assert findings_c.length_ratios(usual, many, "mine", figures).verdict == NOT_CONFIRMED
 
 
 def test_paired_t_wants_shorter_makespans():
     for mine, verdict in ((7.0, CONFIRMED), (10.0, NOT_CONFIRMED), (14.0, NOT_CONFIRMED)):
         own, _ = ways(mine, 5.0)
-        assert paper_c.paired_t({8: own}, FIGURES["C6"]).verdict == verdict
+        assert findings_c.paired_t({8: own}, FIGURES["C6"]).verdict == verdict
 
 
 def test_the_time_of_a_decision():
     quick = batches(mine=5.0)
-    assert paper_c.latency(quick, "mine", FIGURES["C7"]).verdict == CONFIRMED
+    assert findings_c.latency(quick, "mine", FIGURES["C7"]).verdict == CONFIRMED
     slow = quick.assign(decision_ms=20.0)
-    assert paper_c.latency(slow, "mine", FIGURES["C7"]).verdict == NOT_CONFIRMED
+    assert findings_c.latency(slow, "mine", FIGURES["C7"]).verdict == NOT_CONFIRMED
     short = quick.assign(task_seconds=0.05)
-    assert paper_c.latency(short, "mine", FIGURES["C7"]).verdict == NOT_CONFIRMED
+    assert findings_c.latency(short, "mine", FIGURES["C7"]).verdict == NOT_CONFIRMED
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_the_time_of_a_decision():
 )
 def test_what_is_kept_elsewhere(here, there, verdict):
     rng = np.random.default_rng(1)
-    grounds = {"as trained": here, **dict.fromkeys(paper_c.SHAPES, there), "48 devices": -1.0}
+    grounds = {"as trained": here, **dict.fromkeys(findings_c.SHAPES, there), "48 devices": -1.0}
     frames = [
         pd.DataFrame({"ground": n, "heft": "h", "gain": level + rng.normal(0, 0.01, 40)})
         for n, level in grounds.items()
     ]
     if not here:
         frames[0]["gain"] = rng.normal(0, 0.05, 40)
-    found = paper_c.kept(pd.concat(frames, ignore_index=True), 0.85)
+    found = findings_c.kept(pd.concat(frames, ignore_index=True), 0.85)
     assert found.verdict == verdict
 
 

@@ -16,9 +16,12 @@ import numpy as np
 from toolkit.decision import Decision
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.policies.named import Named, named
-from toolkit.policies.policy import certain
+from toolkit.policies.policy import Policy, certain
 from toolkit.store import Store
 from toolkit.workload import Floats, Workload
+
+Chooser = Callable[[Decision], Any]
+"""Takes a decision and returns a slot, or a probability for each, shape [K]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +30,11 @@ class CallablePolicy:
 
     Args:
         name: ``module:function``.
-        function: Takes a decision and returns a slot, or a probability for each, shape [K].
+        function: What answers.
     """
 
     name: str
-    function: Callable[[Decision], Any]
+    function: Chooser
 
     def reset(self, workload: Workload) -> None:
         """Do nothing: a function has no memory. A class with ``reset`` is a policy by itself."""
@@ -60,20 +63,32 @@ def policy_of(name: str, store: Store) -> Named:
     module_name, colon, attribute = name.partition(":")
     if not colon:
         return named(name, store)
-    found = _imported(module_name, attribute, name)
+    policy = as_policy(_imported(module_name, attribute, name), name)
+    return Named(policy=policy, learned=False, key=[name, _digest(module_name)])
+
+
+def as_policy(found: Any, name: str = "") -> Policy:
+    """Return a policy, a class that makes one, or a function of a decision as a policy.
+
+    Args:
+        found: One of these.
+        name: Of a function; its own when empty.
+
+    Raises:
+        ConfigError: When it is none of them.
+    """
     if inspect.isclass(found):
         found = found()
     if hasattr(found, "probabilities") and hasattr(found, "reset"):
-        policy = found
-    elif callable(found):
-        policy = CallablePolicy(name=name, function=found)
-    else:
-        raise ConfigError(
-            f"{name!r} is {type(found).__name__}, and no policy",
-            hint="name a function of a decision that returns a slot or probabilities, "
-            "or a class with reset and probabilities",
-        )
-    return Named(policy=policy, learned=False, key=[name, _digest(module_name)])
+        policy: Policy = found
+        return policy
+    if callable(found):
+        return CallablePolicy(name=name or getattr(found, "__name__", "function"), function=found)
+    raise ConfigError(
+        f"{name or found!r} is {type(found).__name__}, and no policy",
+        hint="name a function of a decision that returns a slot or probabilities, "
+        "or a class with reset and probabilities",
+    )
 
 
 def _imported(module: str, attribute: str, name: str) -> Any:
