@@ -288,7 +288,7 @@ class PaperA:
             f"{self.first_seed} on, {size.varied} where something is varied.",
             f"PPO is the shipped policy `{self.policy}`, unless {PPO} is said: those are "
             f"{size.trainings} trainings of {size.settings[PPO]['n_steps']:,} decisions from "
-            f"nothing. All trainings of this report took {seconds:.0f} s of one core together.",
+            f"nothing. The trainings of this report took {seconds:.0f} s of wall clock, added up.",
             "Gains are geometric means over workloads, paired, with 95 % bootstrap intervals. The "
             f"better of static and reactive is chosen on {size.chosen_on} training workloads. A "
             f"gain in latency or throughput counts at no more than {self.most_cost:g} times the "
