@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,7 +40,8 @@ def against_jobs(batches: Mapping[int, pd.DataFrame], policies: Sequence[str]) -
             for i, name in enumerate(shown):
                 own = frame[frame["policy"] == name].groupby("jobs")[metric]
                 mean, error = own.mean(), 1.96 * own.sem().fillna(0)
-                style = {"color": COLOURS[i % 8], "marker": _MARKS[i // 8 + i % 8], "ms": 4}
+                style: dict[str, Any] = {"color": COLOURS[i % 8], "marker": _MARKS[i % 8], "ms": 4}
+                style["ls"] = "-" if i < len(COLOURS) else "--"
                 if name == BOUND:
                     style = {"color": "black", "ls": ":"}
                 ax.plot(mean.index, mean, lw=1.3, label=name, **style)
