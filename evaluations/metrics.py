@@ -141,13 +141,19 @@ def _ideals(
     truth = Truth(seconds=world.true_seconds, scale=world.true_scale, rates=world.rates)
     seconds = options(scene.workload, truth)
     path = paths(scene.workload.arrays, seconds.min(axis=1))
-    slowdown = latency / path[done]
-    found = {"slr": makespan / float(path.max()), "slowdown_mean": _mean(slowdown)}
+    # A job whose tasks take no time cannot be slowed down.
+    lasting = path[done] > 0
+    slowdown = latency[lasting] / path[done][lasting]
+    longest = float(path.max())
+    found = {
+        "slr": makespan / longest if longest > 0 else float("nan"),
+        "slowdown_mean": _mean(slowdown),
+    }
     squares = float((slowdown**2).sum())
     if squares > 0:
         found["fairness"] = float(slowdown.sum()) ** 2 / (len(slowdown) * squares)
     alone = float(seconds.sum(axis=0).min())
-    if scene.workload.family == PLACEMENT and np.isfinite(alone):
+    if scene.workload.family == PLACEMENT and np.isfinite(alone) and makespan > 0:
         found["speedup"] = alone / makespan
     return found
 

@@ -124,18 +124,18 @@ def test_an_evaluation_that_is_replaced_takes_all_with_it(artefact):
 
 def test_what_stops_on_the_way_is_never_shown(monkeypatch):
     log()
-    monkeypatch.setattr(nested, "log", lambda *_: 1 / 0)
-    with pytest.raises(ConfigError, match="division"):
-        log(frame=cells(level=60.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(nested, "log", lambda *_: 1 / 0)
+        with pytest.raises(ConfigError, match="division"):
+            log(frame=cells(level=60.0))
     assert tracking.board()["score"].tolist() == [50.0]
     assert len(found("tags.kind = 'cell'")) == 4
-    monkeypatch.undo()
     # Who stops while the older is taken back leaves two, of which the newer is shown.
-    monkeypatch.setattr("mlflow.MlflowClient.delete_run", lambda *_: 1 / 0)
-    with pytest.raises(ConfigError, match="division"):
-        log(metrics={**METRICS, "score": 70.0})
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient.delete_run", lambda *_: 1 / 0)
+        with pytest.raises(ConfigError, match="division"):
+            log(metrics={**METRICS, "score": 70.0})
     assert tracking.board()["score"].tolist() == [70.0]
-    monkeypatch.undo()
     last = log(metrics={**METRICS, "score": 80.0})
     assert tracking.board()["score"].tolist() == [80.0]
     assert found("tags.kind = 'evaluation'")["run_id"].tolist() == [last]

@@ -1,5 +1,7 @@
 """Cells: pieces that are played once, and what becomes of a policy that breaks down."""
 
+import sys
+
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
@@ -86,6 +88,7 @@ def users_own(tmp_path, monkeypatch):
     (tmp_path / "users_own.py").write_text(USERS_OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "users_own", raising=False)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

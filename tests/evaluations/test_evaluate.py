@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -247,6 +248,7 @@ def test_a_suite_of_scenarios_needs_no_trace_and_shows_what_failed(tmp_path, mon
     (tmp_path / "users_own.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "users_own", raising=False)
     found, source = judged(SCENARIOS)
     assert [j.policy for j in found] == ["static", "random", "users_own:breaks_down"]
     assert source.calibration == ""
@@ -274,6 +276,7 @@ def test_a_function_is_judged_in_python_and_on_the_command_line(tmp_path, monkey
     (tmp_path / "users_own.py").write_text("def first(d):\n    return int(d.mask.argmax())\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "users_own", raising=False)
     words = ["suite=pipelines", "suite.scenarios=[genomics_tiny]", "suite.seeds=2", "workers=1"]
     words += ["suite.chosen_on=0", "policy=users_own:first", "format=json"]
     assert cli.main(["evaluate", *words]) == 0

@@ -21,7 +21,7 @@ from toolkit.data.padding import Transitions
 from toolkit.data.place import Place
 from toolkit.data.transitions import Description
 from toolkit.envs.registration import scenario_of
-from toolkit.errors import ConfigError, NotFoundError, require
+from toolkit.errors import ConfigError, CorruptError, NotFoundError, require
 from toolkit.features.observe import FEATURISER
 from toolkit.learning.learner import Given, Stage
 from toolkit.learning.networks import Ensemble
@@ -168,10 +168,15 @@ def _of_dataset(dataset: Dataset, memory: float) -> Ground:
         return dataset.transitions("train", memory=memory)
 
     about = f"{len(dataset)} decisions of {dataset.id}"
+    try:
+        described = dataset.described.to_dict()
+    except CorruptError:
+        check_files(dataset)  # which says what to do
+        raise
     return Ground(
         key=dataset.digest,
         about=about,
-        described=dataset.described.to_dict(),
+        described=described,
         discount_seconds=dataset.card.discount_seconds,
         words=[f"dataset={dataset.id}"],
         inputs={"dataset": dataset.id},
