@@ -12,7 +12,6 @@ from toolkit.errors import ConfigError, require
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from evaluations.suite import Suite
     from toolkit.report import Report
 
 
@@ -36,11 +35,20 @@ def evaluate(cfg: DictConfig) -> Report:
     return report
 
 
-def ensure(suite: Suite, cfg: DictConfig) -> None:
+def ensure(suite: Any, cfg: DictConfig) -> None:
     """Evaluate what a suite still lacks; what has been judged is read from the record.
 
     Args:
         suite: What is judged.
         cfg: As for :meth:`evaluations.suite.Suite.judged`.
+
+    Raises:
+        ConfigError: When it is a suite with a report of its own.
     """
+    if not hasattr(suite, "judged"):
+        raise ConfigError(
+            f"suite {suite.name!r} has a report of its own and no board",
+            hint=f"toolkit evaluate suite={suite.name}; what has been judged: "
+            "toolkit leaderboard all=true evaluate=false",
+        )
     suite.judged(cfg)

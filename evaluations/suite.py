@@ -20,8 +20,8 @@ from toolkit import reward
 from toolkit.calibration.ensure import ensure as calibrated
 from toolkit.errors import require
 from toolkit.features.observe import FEATURISER
-from toolkit.learning.play import GATE
 from toolkit.report import Report
+from toolkit.seeding import GATE
 from toolkit.simulator.recorded import replayable
 from toolkit.simulator.simulator import SIMULATOR
 from toolkit.store import Store, fingerprint

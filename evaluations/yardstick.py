@@ -12,8 +12,7 @@ import pandas as pd
 from evaluations.cells import BOUND, FAILED, cells
 from evaluations.metrics import MORE_IS_BETTER, UNITS
 from toolkit.errors import ToolkitError, require
-from toolkit.learning.play import GATE
-from toolkit.seeding import generator
+from toolkit.seeding import GATE, generator
 from toolkit.statistics import Interval, bootstrap, mean
 
 if TYPE_CHECKING:

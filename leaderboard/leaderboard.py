@@ -38,8 +38,7 @@ def leaderboard(cfg: DictConfig) -> Report:
         NotFoundError: When nothing has been evaluated, or not on the suite that was named.
         ResourceError: When MLflow's pages shall be served on a port that is taken.
     """
-    judged, limit = instantiate(cfg.suite, _convert_="all"), cfg.limit
-    suite = None if cfg.all else judged.name
+    limit, suite = cfg.limit, None if cfg.all else str(cfg.suite.name)
     require(cfg.format in _FORMATS, f"format must be one of {', '.join(_FORMATS)}")
     require(
         isinstance(limit, int) and not isinstance(limit, bool) and limit > 0,
@@ -50,7 +49,7 @@ def leaderboard(cfg: DictConfig) -> Report:
     if cfg.evaluate:
         from evaluations.evaluate import ensure
 
-        ensure(judged, cfg)
+        ensure(instantiate(cfg.suite, _convert_="all"), cfg)
     lines = rows(tracking.board(suite))
     if not lines:
         raise _nothing(suite)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from toolkit.statistics import REPETITIONS, Floats, Interval, sign_flip
 
@@ -54,6 +53,8 @@ def difference(
     Raises:
         ValueError: When the shapes differ, there are fewer than two pairs, or one is not finite.
     """
+    from scipy import stats
+
     if np.shape(first) != np.shape(second) or np.ndim(first) != 1 or len(first) < 2:
         raise ValueError(f"cannot compare {np.shape(first)} with {np.shape(second)}")
     d = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
@@ -83,6 +84,8 @@ def bca(
     Raises:
         ValueError: When there is no value or one that is not finite.
     """
+    from scipy import stats
+
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
         raise ValueError("values must be finite numbers, one at least, of shape (n,)")
@@ -179,6 +182,8 @@ def _drawn(values: Floats, rng: np.random.Generator, repetitions: int) -> Floats
 
 def _ranked(means: Floats) -> Floats:
     """Return ranks within each row, 1 for the greatest, the mean of them where some tie."""
+    from scipy import stats
+
     return np.asarray(stats.rankdata(-means, axis=1))
 
 

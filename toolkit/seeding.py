@@ -6,6 +6,10 @@ import zlib
 
 import numpy as np
 
+GATE = 5000
+"""Seed of the first workload on which policies are compared while they learn; those below are
+recorded, those from 10,000 on are for evaluations."""
+
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
     """Return the generator that belongs to ``seed`` and a path of names.

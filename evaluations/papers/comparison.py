@@ -12,8 +12,7 @@ import pandas as pd
 from evaluations.cells import BOUND, FAILED, cells
 from evaluations.yardstick import ratio_of
 from toolkit.errors import ToolkitError
-from toolkit.learning.play import GATE
-from toolkit.seeding import generator
+from toolkit.seeding import GATE, generator
 from toolkit.statistics import Floats, Interval
 
 MORE_IS_BETTER = ("throughput",)

@@ -33,9 +33,9 @@ from evaluations.papers.findings_b import Judge
 from evaluations.papers.report import Picture, Produced, Table, interval, publish
 from toolkit.errors import require, unknown
 from toolkit.fanout import Each, crew
-from toolkit.learning.play import GATE
 from toolkit.progress import progress
 from toolkit.report import Report
+from toolkit.seeding import GATE
 from toolkit.statistics import Interval
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from evaluations.papers.report import Picture, Produced, Table, publish
 from evaluations.papers.tables_c import dags_table, gains_table, transfer_table
 from evaluations.papers.workflow_pictures import against_jobs, side_by_side
 from toolkit.errors import ToolkitError, require
-from toolkit.learning.play import GATE
 from toolkit.report import Report
+from toolkit.seeding import GATE
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

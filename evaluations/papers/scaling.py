@@ -16,10 +16,10 @@ from toolkit.data.transitions import Description
 from toolkit.decision import Decision
 from toolkit.errors import require
 from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
-from toolkit.learning.play import GATE
 from toolkit.policies.learned import Learned
 from toolkit.policies.policy import Policy
 from toolkit.scenarios.pipelines import Pipelines, Process
+from toolkit.seeding import GATE
 from toolkit.simulator.simulator import simulated
 from toolkit.statistics import Interval
 from toolkit.workload import Floats, Workload

@@ -19,12 +19,13 @@ from toolkit.data.transitions import Description
 from toolkit.envs.registration import scenario_of, settings_of
 from toolkit.errors import unknown
 from toolkit.features.observe import FEATURISER
-from toolkit.learning.play import GATE, play
+from toolkit.learning.play import play
 from toolkit.policies import learned
 from toolkit.policies.named import roots
 from toolkit.policies.static import Static
 from toolkit.progress import say
 from toolkit.revision import revision
+from toolkit.seeding import GATE
 from toolkit.simulator.simulator import SIMULATOR, simulated
 from toolkit.statistics import Floats
 from toolkit.store import Product, Store, fingerprint, write_text

@@ -20,10 +20,10 @@ from toolkit import cli, evaluate, tracking
 from toolkit import trace as traces
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, NotFoundError
-from toolkit.learning.play import GATE
 from toolkit.live import chooser, rollout
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
+from toolkit.seeding import GATE
 from toolkit.simulator.simulator import Simulator
 from toolkit.store import Store
 from toolkit.workload import CORES, INSTANCES, MEMORY

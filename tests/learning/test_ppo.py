@@ -11,8 +11,9 @@ from tests.learning.lessons import CutError, algorithm, cut_after, equal
 from toolkit.errors import ConfigError
 from toolkit.learning.learner import Given, Stage, run
 from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
-from toolkit.learning.play import GATE, looked_at, play
+from toolkit.learning.play import looked_at, play
 from toolkit.learning.warm_start import WarmStart, temperature_of
+from toolkit.seeding import GATE
 
 SMALL = {
     "n_steps": 2048, "copies": 8, "alike": 4, "rollout": 64, "batch_size": 128,

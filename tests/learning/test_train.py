@@ -14,6 +14,7 @@ from tests.recordings import keep, record
 from toolkit import cli
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.learning.checkpoint import load
+from toolkit.seeding import GATE
 from toolkit.store import Store
 
 SAMPLE = "dataset=placement/workflows-8-stream-mixed-v1-sample"
@@ -241,7 +242,7 @@ def test_a_search_maximises_what_policies_reach_on_training_workloads(capsys):
 
 def test_the_score_is_the_mean_return_on_the_workloads_of_the_gate(capsys):
     from toolkit.envs.registration import scenario_of
-    from toolkit.learning.play import GATE, play
+    from toolkit.learning.play import play
     from toolkit.policies.learned import found
 
     told = train(capsys, "+algo=ppo", "scenario=workflows_tiny", *TINY, "score_on=3")

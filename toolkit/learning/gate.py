@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from toolkit.learning.networks import Ensemble
-from toolkit.learning.play import GATE, play
+from toolkit.learning.play import play
 from toolkit.scenarios.scenario import Scenario
+from toolkit.seeding import GATE
 
 _KEPT = "best."
 

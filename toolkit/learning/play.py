@@ -14,10 +14,6 @@ from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import Ints
 
-GATE = 5000
-"""Seed of the first workload on which policies are compared while they learn; those below are
-recorded, those from 10,000 on are for evaluations."""
-
 
 def play(
     network: nn.Module,

@@ -17,12 +17,13 @@ from toolkit.errors import require
 from toolkit.fanout import crew
 from toolkit.learning.ground import ground_of, init_of, scenario_words
 from toolkit.learning.learner import Algorithm, Given, Trained, run, silence_gym
-from toolkit.learning.play import GATE, play
+from toolkit.learning.play import play
 from toolkit.policies import learned
 from toolkit.policies.named import roots
 from toolkit.progress import progress, say
 from toolkit.report import Report
 from toolkit.revision import revision
+from toolkit.seeding import GATE
 from toolkit.store import Product, Store, fingerprint
 
 if TYPE_CHECKING:
