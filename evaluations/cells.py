@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from evaluations.timed import Timed
 from toolkit import reward
 from toolkit.benchmarks.reference import Played
 from toolkit.calibration.calibration import Calibration
-from toolkit.envs.registration import scenario_of, settings_of
+from toolkit.envs import registration
 from toolkit.errors import ConfigError, NotFoundError, SchemaError
 from toolkit.fanout import crew
 from toolkit.features.observe import FEATURISER
@@ -52,6 +52,7 @@ class Piece:
         ground: Name of a scenario and overrides, or ``REPLAY`` and the id of a calibration.
         seeds: Of the workloads.
         again: Whether to play what was played.
+        settings: Of the ground, see :func:`settings_of`; composing them takes long.
     """
 
     arm: str
@@ -60,6 +61,7 @@ class Piece:
     ground: tuple[str, ...]
     seeds: tuple[int, ...]
     again: bool
+    settings: Any = field(compare=False)
 
 
 def cells(
@@ -79,17 +81,17 @@ def cells(
     Returns:
         ``training``, ``seed`` and metrics by arm; where a policy broke down, ``FAILED``.
     """
+    store, rows = Store(), dict[Piece, list[dict[str, Any]]]()
+    settings = settings_of(ground, store)
     pieces = [
         Piece(
             arm=arm, training=i, policy=policy, ground=tuple(ground),
-            seeds=tuple(seeds[k : k + PIECE]), again=bool(cfg.force),
+            seeds=tuple(seeds[k : k + PIECE]), again=bool(cfg.force), settings=settings,
         )
         for arm, policies in arms.items()
         for i, policy in enumerate(policies)
         for k in range(0, len(seeds), PIECE)
     ]  # fmt: skip
-    store, rows = Store(), dict[Piece, list[dict[str, Any]]]()
-    _, settings = ground_of(ground, store)
     keys = {n: _key(n, settings, store) for names in arms.values() for n in names}
     for piece in pieces:
         known = None if piece.again else _read(piece, keys[piece.policy], store)
@@ -115,17 +117,29 @@ def cells(
     }
 
 
-def ground_of(words: Sequence[str], store: Store) -> tuple[Played, Any]:
-    """Return what is played, and what changes with it.
+def settings_of(words: Sequence[str], store: Store) -> Any:
+    """Return what decides about a ground: settings of a scenario, or the digest of a calibration.
 
     Args:
         words: See :func:`cells`.
         store: Where calibrations lie.
     """
     if words[0] == REPLAY:
-        product = store.get("calibrations", words[1])
-        return Calibration.load(product.path), product.digest
-    return scenario_of(words[0], words[1:]), settings_of(words[0], words[1:])
+        return store.get("calibrations", words[1]).digest
+    return registration.settings_of(words[0], words[1:])
+
+
+def ground_of(words: Sequence[str], settings: Any, store: Store) -> Played:
+    """Return what is played.
+
+    Args:
+        words: See :func:`cells`.
+        settings: Those that :func:`settings_of` gave for them.
+        store: Where calibrations lie.
+    """
+    if words[0] == REPLAY:
+        return Calibration.load(store.get("calibrations", words[1]).path)
+    return registration.made_of(settings)
 
 
 def _key(policy: str, settings: Any, store: Store) -> list[Any]:
@@ -164,7 +178,7 @@ def _plain(key: Sequence[Any]) -> Any:
 def _play_piece(piece: Piece) -> tuple[Piece, list[dict[str, Any]]]:
     """Play a piece, in a process of its own."""
     store = Store()
-    played, _ = ground_of(piece.ground, store)
+    played = ground_of(piece.ground, piece.settings, store)
     one = None if piece.policy == BOUND else policy_of(piece.policy, store).policy
     rows = []
     for seed in piece.seeds:

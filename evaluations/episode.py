@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluations.cells import ground_of
+from evaluations.cells import ground_of, settings_of
 from toolkit.live import Episode
 from toolkit.policies.callable_policy import policy_of
 from toolkit.schedule import names
@@ -32,7 +32,7 @@ def pictured(policy: str, ground: tuple[str, ...], task: str, seed: int) -> dict
         ``left_out``; and ``choices`` over time against queue and data size, None for placement.
     """
     store = Store()
-    played, _ = ground_of(ground, store)
+    played = ground_of(ground, settings_of(ground, store), store)
     episode = simulated(
         played, policy_of(policy, store).policy, played.plan(seed), seed,
         horizon=played.horizon, weights=played.weights,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from evaluations.as_recorded import as_recorded
-from evaluations.cells import BOUND, REPLAY, cells, ground_of
+from evaluations.cells import BOUND, REPLAY, cells, settings_of
 from evaluations.contestant import contestant_in, contestant_of
 from evaluations.judged import Judged, compare, judge, means, scored
 from evaluations.metrics import UNITS
@@ -188,7 +188,7 @@ class Suite:
             grounds = {words: tuple(shlex.split(words)) for words in self.scenarios}
             return Source(
                 engine="simulator", grounds=grounds,
-                keys=[ground_of(words, store)[1] for words in grounds.values()],
+                keys=[settings_of(words, store) for words in grounds.values()],
             )  # fmt: skip
         recording = replayable(store, str(cfg.trace))
         product = calibrated(store, recording)

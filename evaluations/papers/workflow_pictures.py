@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluations.cells import BOUND, ground_of
+from evaluations.cells import BOUND, ground_of, settings_of
 from toolkit.history import schedule_of
 from toolkit.policies.named import named
 from toolkit.simulator.simulator import simulated
@@ -63,7 +63,7 @@ def side_by_side(policies: Sequence[str], ground: Sequence[str], seed: int) -> F
     from matplotlib.figure import Figure
 
     store = Store()
-    played, _ = ground_of(ground, store)
+    played = ground_of(ground, settings_of(ground, store), store)
     figure = Figure(figsize=(11, 2.6 * len(policies)), layout="constrained")
     axes = figure.subplots(len(policies), 1, sharex=True, squeeze=False)[:, 0]
     for ax, name in zip(axes, policies, strict=True):

@@ -5,7 +5,7 @@ Only names are read here; what an environment needs is imported when one is made
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,14 @@ def scenario_of(name: str, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         NotFoundError: With the names that exist.
     """
+    return made_of(settings_of(name, overrides))
+
+
+def made_of(settings: Mapping[str, Any]) -> Scenario:
+    """Return the scenario of settings, see :func:`settings_of`."""
     from hydra.utils import instantiate
 
-    scenario: Scenario = instantiate(settings_of(name, overrides), _convert_="all")
+    scenario: Scenario = instantiate(dict(settings), _convert_="all")
     return scenario
 
 
