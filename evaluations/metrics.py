@@ -52,6 +52,7 @@ UNITS: Mapping[str, str] = {
     "cpu_seconds": "cpu-seconds per pipeline",
     "gib_seconds": "GiB-seconds of memory per pipeline",
     "gpu_seconds": "GPU-seconds per pipeline",
+    "energy": "J per pipeline by the counters of the devices; recorded runs only, where all told",
     "core_seconds": "core-seconds of the executors of a batch until it is done; configuration only",
     "switches": "share of batches after the first with another configuration than the one before; "
     "configuration only",

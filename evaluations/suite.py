@@ -17,6 +17,7 @@ from evaluations.metrics import UNITS
 from evaluations.record import record
 from evaluations.source import Source, error_of
 from toolkit import reward
+from toolkit import trace as traces
 from toolkit.calibration.ensure import ensure as calibrated
 from toolkit.errors import require
 from toolkit.features.observe import FEATURISER
@@ -229,7 +230,8 @@ class Suite:
         recording = replayable(store, trace)
         product = calibrated(store, recording)
         source = Source(
-            engine="recorded", grounds={}, keys=[recording.digest], trace=recording.id,
+            engine=str(traces.read(recording.path).provenance["source"]), grounds={},
+            keys=[recording.digest], trace=recording.id,
             calibration=product.id, error=error_of(product),
         )  # fmt: skip
         ends = [self.floor, self.reference]

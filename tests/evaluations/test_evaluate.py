@@ -7,10 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from omegaconf import OmegaConf
 
+from collectors.simulated import SimulatedCollector
 from evaluations import cells, episode
+from evaluations.as_recorded import JOULES, energy
 from evaluations.judged import compare, scored
 from evaluations.metrics import UNITS, measure
 from evaluations.suite import Suite
@@ -21,6 +24,7 @@ from toolkit import trace as traces
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.live import chooser, rollout
+from toolkit.policies.named import named
 from toolkit.policies.random import Random
 from toolkit.policies.static import Static
 from toolkit.seeding import GATE
@@ -77,7 +81,7 @@ def test_metrics_of_one_job_by_hand():
     assert found["unfinished"] == 0
     assert found["wait_mean"] == pytest.approx(0)
     assert found["service_mean"] == pytest.approx(latency)
-    of_suites = {"money", "of_bound", "decision_ms"}
+    of_suites = {"money", "of_bound", "decision_ms", "energy"}
     others = {"core_seconds", "switches", "slo_violations", "speedup"}
     assert set(found) == set(UNITS) - of_suites - others
 
@@ -100,7 +104,7 @@ def test_metrics_of_batches_by_hand():
     assert found["core_seconds"] == pytest.approx(np.mean(cores * (o.completed - o.arrived)))
     assert found["switches"] == pytest.approx(0.5)
     assert found["slo_violations"] == 0
-    assert set(found) == set(UNITS) - {"money", "of_bound", "decision_ms", "speedup"}
+    assert set(found) == set(UNITS) - {"money", "of_bound", "decision_ms", "energy", "speedup"}
 
 
 def test_an_episode_cut_by_its_horizon_counts_what_is_missing():
@@ -175,6 +179,29 @@ def test_the_runs_of_a_trace_are_judged_as_they_happened(recorded_trace):
             jobs = trace.of("jobs", int(cell["seed"])).to_pandas()
             latency = (jobs["finished_at"] - jobs["arrived_at"]).mean()
             assert cell["latency_mean"] == pytest.approx(latency)
+
+
+def test_a_trace_of_any_family_is_judged_as_it_happened(tmp_path):
+    store, policies = Store(), [named(n, Store()).policy for n in ("random", "fifo")]
+    collector = SimulatedCollector(runs=8, behaviours=["random", "fifo"], paired=True, times=2)
+    made = collector.collect(scenario_of("workflows_tiny"), policies, 1000, tmp_path / "runs")
+    traces.write(made, store.partial("traces", "placed"))
+    store.commit("traces", "placed", inputs={}, about={})
+    suite = Suite(
+        name="recorded", engine="recorded", policies=[], first_seed=1000, seeds=2,
+        floor="random", reference="fifo",
+    )  # fmt: skip
+    found, _ = judged(suite, "placed")
+    assert [j.policy for j in found] == ["fifo", "random"]
+    assert found[0].cells["seed"].tolist() == [1000, 1001]
+    assert "energy" not in found[0].cells
+
+
+@pytest.mark.parametrize(("told", "found"), [([2.0, 4.0], {"energy": 3.0}), ([2.0, None], {})])
+def test_energy_is_known_where_every_task_tells(told, found):
+    tasks = pa.table({JOULES: pa.array(told, pa.float64())})
+    assert energy(tasks, 2) == found
+    assert energy(tasks.drop_columns(JOULES), 2) == {}
 
 
 def test_a_recorded_policy_is_the_artefact_that_ran_not_a_newer_one():
