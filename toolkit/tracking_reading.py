@@ -58,11 +58,12 @@ def document(run_id: str, name: str) -> str | None:
             return None
     with tempfile.TemporaryDirectory() as folder, connected() as client:
         from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
 
         try:
             address = f"{client.get_run(run_id).info.artifact_uri}/{name}"
             file = download_artifacts(address, dst_path=folder, tracking_uri=files.uri())
-        except Exception:
+        except (MlflowException, OSError):  # the run or its file is gone
             return None
         return Path(file).read_text("utf-8")
 

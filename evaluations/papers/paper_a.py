@@ -18,9 +18,10 @@ from evaluations.papers.learning_a import DQN, PPO
 from evaluations.papers.part import Part
 from evaluations.papers.report import Picture, Produced, Table, interval, publish
 from evaluations.papers.scaling import Grid, exponents, timed
+from evaluations.papers.sizes import require_size
 from evaluations.papers.trainings import Followed, Training, followed, probes_of, settings_with
 from toolkit.envs.registration import scenario_of
-from toolkit.errors import require, unknown
+from toolkit.errors import require
 from toolkit.fanout import crew
 from toolkit.progress import progress
 from toolkit.scenarios.pipelines import Pipelines
@@ -107,13 +108,7 @@ class PaperA:
     first_seed: int
 
     def __post_init__(self) -> None:
-        if self.size not in self.sizes:
-            raise unknown("size", self.size, self.sizes, hint="e.g. suite.size=quick")
-        require(
-            self.first_seed >= 10_000,
-            f"suite.first_seed must be 10000 or more: smaller ones are for training, got "
-            f"{self.first_seed}",
-        )
+        require_size(self.size, self.sizes, self.first_seed)
         for name in ("variations", "weightings"):
             told = list(getattr(self, name))
             require(told == sorted(set(told)), f"suite.{name} must ascend, got {told}")

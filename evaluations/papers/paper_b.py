@@ -31,7 +31,8 @@ from evaluations.papers.figures_b import (
 )
 from evaluations.papers.findings_b import Judge
 from evaluations.papers.report import Picture, Produced, Table, interval, publish
-from toolkit.errors import require, unknown
+from evaluations.papers.sizes import require_size
+from toolkit.errors import require
 from toolkit.fanout import Each, crew
 from toolkit.progress import progress
 from toolkit.report import Report
@@ -109,13 +110,7 @@ class PaperB:
     first_seed: int
 
     def __post_init__(self) -> None:
-        if self.size not in self.sizes:
-            raise unknown("size", self.size, self.sizes, hint="e.g. suite.size=quick")
-        require(
-            self.first_seed >= 10_000,
-            f"suite.first_seed must be 10000 or more: smaller ones are for training, got "
-            f"{self.first_seed}",
-        )
+        require_size(self.size, self.sizes, self.first_seed)
         require(RANDOM in self.rivals, f"suite.rivals must name {RANDOM!r}, the paper's own")
         require(self.policy not in self.rivals, "suite.policy is no rival of itself")
         for name in ("discount_seconds", "of_cpus", "of_memory"):

@@ -14,6 +14,7 @@ from evaluations.papers import findings_c as found_of
 from evaluations.papers.claims import NOT_COMPARABLE, Finding, claims
 from evaluations.papers.findings_c import SHAPES, gains, most_jobs
 from evaluations.papers.report import Picture, Produced, Table, publish
+from evaluations.papers.sizes import require_size
 from evaluations.papers.tables_c import dags_table, gains_table, transfer_table
 from evaluations.papers.workflow_pictures import against_jobs, side_by_side
 from toolkit.errors import ToolkitError, require
@@ -82,9 +83,8 @@ class PaperC:
     first_seed: int
 
     def __post_init__(self) -> None:
-        require(self.size in self.sizes, f"suite.size must be one of {', '.join(self.sizes)}")
+        require_size(self.size, self.sizes, self.first_seed)
         require({"fifo_deft", "tdca"} <= set(self.rules), "suite.rules needs fifo_deft and tdca")
-        require(self.first_seed >= 10_000, "suite.first_seed must be 10000 or more")
 
     def run(self, cfg: DictConfig) -> Report:
         """Play, and publish what came of it."""

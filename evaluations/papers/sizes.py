@@ -1,0 +1,23 @@
+"""Sizes: what the suites of all papers ask of how much is played, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from toolkit.errors import require, unknown
+
+
+def require_size(size: str, sizes: Mapping[str, Any], first_seed: int) -> None:
+    """Refuse a size that there is not, and workloads that trainings have met.
+
+    Raises:
+        NotFoundError: With the sizes that exist.
+        ConfigError: When the first seed is one of a training's.
+    """
+    if size not in sizes:
+        raise unknown("size", size, sizes, hint="e.g. suite.size=quick")
+    require(
+        first_seed >= 10_000,
+        f"suite.first_seed must be 10000 or more: smaller ones are for training, got {first_seed}",
+    )
