@@ -89,6 +89,7 @@ ONLY_IN = {
         "toolkit/envs/registration.py",
         "evaluations/arms.py",
         "evaluations/cells.py",
+        "evaluations/learners.py",
         "evaluations/papers/paper_*.py",
         "evaluations/offline_to_online.py",
         "evaluations/yardstick.py",
