@@ -74,6 +74,11 @@ class Offline(ABC):
         """False: it begins anew."""
         return False
 
+    @property
+    def staged(self) -> bool:
+        """False: it plays nothing."""
+        return False
+
     @abstractmethod
     def config(self, shape: Mapping[str, Any]) -> ScorerConfig:
         """Return the algorithm as d3rlpy configures it.
@@ -121,14 +126,15 @@ class OfflineLearner:
     def __init__(
         self, algo: ScorerAlgo, data: Transitions, given: Given, settings: Offline
     ) -> None:
+        self._scale = return_scale(data, given.discount_seconds)
         self._buffer = FlatBuffer(
             data,
             discount_seconds=given.discount_seconds,
             seed=given.seed,
-            reward_scale=return_scale(data, given.discount_seconds),
+            reward_scale=self._scale,
             multi_step=settings.multi_step,
         )
-        self._algo, self._settings = algo, settings
+        self._algo, self._settings, self._device = algo, settings, given.device
         algo.create_impl((data.observations.shape[1],), data.sizes[1])
         normalise(algo.networks().values(), seen(data, given.seed))
 
@@ -149,6 +155,22 @@ class OfflineLearner:
     def network(self) -> Ensemble:
         """Return the networks that decide."""
         return self._algo.network()
+
+    def present(self) -> Ensemble:
+        """Return the networks that decide now: the same, as none is kept for being the best."""
+        return self._algo.network()
+
+    def worth(self, x: Tensor) -> Tensor | None:
+        """Return what states are worth in the unit of returns, shape [B]; None: nothing knows.
+
+        Q-learning tells the greatest mean value of a slot that may be chosen, implicit Q-learning
+        its V; cloning estimates no values.
+
+        Args:
+            x: Flat observations, shape [B, W].
+        """
+        found = self._algo.worth(x.to(self._device))
+        return None if found is None else self._scale * found.cpu()
 
     def story(self) -> Mapping[str, float]:
         """Return nothing: the curve tells all."""
