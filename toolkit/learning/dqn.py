@@ -23,10 +23,10 @@ from toolkit.errors import require
 from toolkit.learning.exploration import Play
 from toolkit.learning.learner import Given, Learner
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
-from toolkit.learning.networks import Scorers
 from toolkit.learning.offline import Offline
 from toolkit.learning.priorities import Priorities
 from toolkit.learning.replay import WeightedBatch
+from toolkit.learning.scorer import Scorers
 from toolkit.workload import Vector
 
 

@@ -20,7 +20,8 @@ from d3rlpy.optimizers.optimizers import OptimizerWrapper
 from d3rlpy.torch_utility import Modules
 from torch import Tensor, nn
 
-from toolkit.learning.networks import CandidateScorer, Ensemble, Scorers, Shape
+from toolkit.learning.networks import Ensemble, scorer_of
+from toolkit.learning.scorer import CANDIDATES, Scorers, Shape
 
 GAMMA = math.exp(-1.0)
 """d3rlpy raises it to the ``intervals`` of a batch, which hold elapsed/τ."""
@@ -33,26 +34,29 @@ class ScorerConfig(LearnableConfig):
     gamma: float = GAMMA
     globals: int = 1
     candidates: int = 1
+    slots: int = 1
     hidden: int = 64
     attention: bool = False
+    network: str = CANDIDATES
     learning_rate: float = 3e-4
 
     def scorers(self, n: int, device: str) -> Scorers:
         """Return fresh networks."""
-        shape = Shape(
-            globals=self.globals,
-            candidates=self.candidates,
+        shape = Shape.of(
+            (self.globals, self.slots, self.candidates),
             hidden=self.hidden,
             attention=self.attention,
+            network=self.network,
         )
-        return Scorers(CandidateScorer(shape) for _ in range(n)).to(device)
+        return Scorers(scorer_of(shape) for _ in range(n)).to(device)
 
     def adam(self, *modules: nn.Module) -> OptimizerWrapper:
         """Return an optimiser of the weights of modules."""
         weights = [p for module in modules for p in module.parameters()]
-        # Fused, as one step is as long as a small network's forward pass else.
+        # Fused, and gradients dropped rather than filled with zeros, which is what ``compiled``
+        # does here: else the optimiser takes as long as a small network's forward pass.
         adam = torch.optim.Adam(weights, lr=self.learning_rate, fused=True)
-        return OptimizerWrapper(params=weights, optim=adam, compiled=False)
+        return OptimizerWrapper(params=weights, optim=adam, compiled=True)
 
 
 class ScorerImpl(QLearningAlgoImplBase):

@@ -139,8 +139,8 @@ class OnlineLearner:
         return self._algo.network()
 
     def present(self) -> Ensemble:
-        """Return the networks that decide now: the same, as none is kept for being the best."""
-        return self._algo.network()
+        """Return the same: the last networks are those that are kept."""
+        return self.network()
 
     def worth(self, x: Tensor) -> Tensor | None:
         """Return the greatest mean value of a slot that may be chosen, in the unit of returns.
