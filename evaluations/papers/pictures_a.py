@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5)]
 _MARKS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -86,28 +85,6 @@ def against_variation(levels: Sequence[float], gains: Mapping[str, Sequence[Inte
         ylabel="latency saved against\nthe better of static and reactive (%)",
     )
     axis.legend(frameon=False)
-    return figure
-
-
-def step_times(times: pd.DataFrame, exponents: Mapping[str, Interval]) -> Figure:
-    """Draw the time of a step against size, with the fitted powers."""
-    figure, axes = _figure(len(exponents), 8.0, 3.6)
-    for i, (axis, (grows, power)) in enumerate(zip(axes, exponents.items(), strict=True)):
-        part = times[times["grows"] == grows]
-        x, y = part["size"].to_numpy(dtype=float), part["step_ms"].to_numpy()
-        axis.loglog(x, y, _MARKS[i], color=COLOURS[i], label="measured")
-        level = np.exp(np.mean(np.log(y) - power.value * np.log(x)))
-        told = f"size^{power.value:.2f} [{power.low:.2f}, {power.high:.2f}]"
-        axis.loglog(x, level * x**power.value, color="black", linewidth=1, label=told)
-        label = "process types of a pipeline" if grows == "nodes" else "pipelines in flight"
-        axis.set(xlabel=label, ylabel="wall clock of a step (ms)")
-        axis.set_xticks(x, [f"{v:g}" for v in x])
-        axis.minorticks_off()
-        ends = y.min() / 1.6, y.max() * 1.6
-        ticks = [v for v in _TICKS if ends[0] <= v <= ends[1]]
-        axis.set_ylim(*ends)
-        axis.set_yticks(ticks, [f"{v:g}" for v in ticks])
-        axis.legend(frameon=False)
     return figure
 
 
