@@ -156,7 +156,9 @@ class Transfers:
     ) -> Arrived:
         size = self.sizes[self.size]
         journey = size.journeys[family]
-        count = size.dear if target.dear else size.workloads
+        count, known = size.workloads, size.chosen_on
+        if target.dear:
+            count, known = size.dear, max(1, size.chosen_on // 2)
         mine = {
             how: made[family, name, how]
             for how in (TUNED, AT_LENGTH)
@@ -167,7 +169,7 @@ class Transfers:
             target.words,
             arms | {how: [p.id for p in products] for how, products in mine.items()},
             journey.rivals,
-            size.chosen_on,
+            known,
             range(self.first_seed, self.first_seed + count),
             cfg,
         )
@@ -182,7 +184,8 @@ class Transfers:
         told = [
             f"`{j.policy}` was trained on `{' '.join(j.source)}`. HEFT is the best of "
             f"{', '.join(j.hefts)}, the best heuristic the best of these and "
-            f"{', '.join(j.rules)}, both on {size.chosen_on} training workloads of each target."
+            f"{', '.join(j.rules)}, both on {size.chosen_on} training workloads of each target, half "
+            "as many where one takes long to play."
             for j in size.journeys.values()
         ]
         return [
