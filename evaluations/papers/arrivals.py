@@ -37,6 +37,18 @@ def advantage(journey: Journey, one: Arrived, arm: str, against: str) -> Interva
     return bootstrap(found, generator(0, "advantage", one.name, arm), statistic=mean)
 
 
+def learnt_there(journey: Journey, one: Arrived) -> bool:
+    """Return whether a policy was trained at a target that differs from the one it began with.
+
+    The gate keeps the first policy where it sees none better, and that one keeps all of itself.
+    """
+    cells = one.played.cells
+    if AT_LENGTH not in cells:
+        return False
+    times = [cells[a].groupby("seed")[journey.metric].mean() for a in (AT_LENGTH, journey.policy)]
+    return not times[0].equals(times[1])
+
+
 def keeps(journey: Journey, found: Sequence[Arrived], one: Arrived, against: str) -> Kept:
     """Return what the policy as it is keeps of the advantage in distribution.
 
@@ -47,7 +59,7 @@ def keeps(journey: Journey, found: Sequence[Arrived], one: Arrived, against: str
         against: ``HEFT`` or ``BEST``.
     """
     here = one.played.shares(journey.policy, rival(journey, one, against), journey.metric)
-    there = AT_LENGTH in one.played.cells
+    there = learnt_there(journey, one)
     of, arm = (one, AT_LENGTH) if there else (found[0], journey.policy)
     reference = of.played.shares(arm, rival(journey, of, against), journey.metric)
     rng = generator(0, "kept", one.name, against)
@@ -92,12 +104,9 @@ def _advantages(family: str, journey: Journey, found: Sequence[Arrived], against
 
 
 def _in_distribution(journey: Journey, one: Arrived) -> str:
-    cells = one.played.cells
-    if AT_LENGTH not in cells:
-        return SOURCE
-    times = [cells[a].groupby("seed")[journey.metric].mean() for a in (AT_LENGTH, journey.policy)]
-    # What went on learning keeps the policy that it began with where the gate saw none better.
-    return f"{AT_LENGTH}, nothing better found" if times[0].equals(times[1]) else AT_LENGTH
+    if AT_LENGTH in one.played.cells and not learnt_there(journey, one):
+        return f"{SOURCE}; nothing better was found there"
+    return AT_LENGTH if learnt_there(journey, one) else SOURCE
 
 
 def _trained(family: str, journey: Journey, found: Sequence[Arrived]) -> Table:
@@ -132,8 +141,7 @@ def _trained(family: str, journey: Journey, found: Sequence[Arrived]) -> Table:
 
 
 def _ratio(journey: Journey, one: Arrived, arm: str) -> Interval | None:
-    cells = one.played.cells
-    if arm not in cells or AT_LENGTH not in cells:
+    if arm not in one.played.cells or not learnt_there(journey, one):
         return None
     return one.played.ratio(arm, AT_LENGTH, journey.metric)
 

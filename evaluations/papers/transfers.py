@@ -184,8 +184,8 @@ class Transfers:
         told = [
             f"`{j.policy}` was trained on `{' '.join(j.source)}`. HEFT is the best of "
             f"{', '.join(j.hefts)}, the best heuristic the best of these and "
-            f"{', '.join(j.rules)}, both on {size.chosen_on} training workloads of each target, half "
-            "as many where one takes long to play."
+            f"{', '.join(j.rules)}, both on {size.chosen_on} training workloads of each target, "
+            "half as many where one takes long to play."
             for j in size.journeys.values()
         ]
         return [
@@ -194,9 +194,9 @@ class Transfers:
             f"{size.dear} where one takes long to play; {len(size.seeds)} training(s) each.",
             "The advantage is (HEFT − policy)/HEFT in mean completion time, averaged over "
             "workloads. In distribution is a policy that went on from the same one at the target "
-            "at length; one that begins with nothing there has not been trained. Where that is "
-            "not affordable either, it is the policy where it was trained. A share is told only "
-            "where the interval of the advantage in distribution lies above 0.",
+            "at length; none that begins with nothing there was trained. Where that takes too "
+            "long, or found nothing better, it is the policy itself where it was trained. A share "
+            "is told only where the interval of the advantage in distribution lies above 0.",
             f"Fine-tuned: {size.episodes} episodes, of which the critic alone learns from a "
             "quarter; a gate also plays a few training workloads greedily, to keep the best.",
             "A fully connected network, as the papers have it, knows one number of slots and "

@@ -42,13 +42,15 @@ def fronts(found: Weighed) -> Figure:
                     x, y, s=_large(point), marker=_MARKS[i % 4], color=_COLOURS[kind],
                     edgecolor="black" if name in front else "none", linewidth=1.2, alpha=0.8,
                 )  # fmt: skip
-        for rule in found.rules:
+        for i, rule in enumerate(found.rules):
             x, y = (found.values(rule, w).mean() for w in (first, second))
             axis.scatter(
                 x, y, s=70, marker="*", color="white", linewidth=1,
                 edgecolor="black" if rule in front else "#7f7f7f",
             )  # fmt: skip
-            axis.annotate(rule, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            # Some lie upon one another: the later ones are told below.
+            above = 4 if i < 3 else -11
+            axis.annotate(rule, (x, y), (5, above), textcoords="offset points", fontsize=8)
         axis.set(xlabel=ASKED[first].unit, ylabel=ASKED[second].unit)
     figure.legend(handles=_handles(found), loc="outside lower center", ncols=5, frameon=False)
     return figure

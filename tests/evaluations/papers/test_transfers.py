@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from evaluations.papers.arrivals import AT_LENGTH, HEFT, TUNED, judged, keeps
 from evaluations.papers.claims import CONFIRMED, NOT_COMPARABLE, NOT_CONFIRMED
-from evaluations.papers.journey import Journey, Target, fine_tuned, place_of
+from evaluations.papers.comparison import Compared
+from evaluations.papers.journey import Arrived, Journey, Place, Target, fine_tuned, place_of
 from evaluations.papers.keeping import kept, together, within
 from toolkit import cli
 from toolkit.errors import ConfigError
@@ -91,6 +94,34 @@ def test_a_journey_that_makes_no_sense_is_refused():
         journey(structures={"a": Target(words=SMALL)}, sizes={"a": Target(words=SMALL)})
 
 
+def arrived(times):
+    cells = {
+        arm: pd.DataFrame({"training": 0, "seed": range(len(t)), "latency_mean": t})
+        for arm, t in times.items()
+    }
+    played = Compared(
+        ground=("x",), cells=cells, before={n: cells[n] for n in ("heft_static", "srpt_heft")}
+    )
+    place = Place(decisions=1, slots=2, features=3)
+    return Arrived(group="structures", name="a", played=played, place=place)
+
+
+def test_a_policy_is_not_held_against_itself():
+    one = journey(structures={"a": Target(words=SMALL)})
+    base = np.array([10.0, 20.0, 30.0, 40.0])
+    rivals = {"heft_static": base, "srpt_heft": base / 1.1}
+    source = arrived({**rivals, one.policy: 0.5 * base})
+    same = arrived({**rivals, one.policy: 0.6 * base, AT_LENGTH: 0.6 * base, TUNED: 0.6 * base})
+    other = arrived({**rivals, one.policy: 0.6 * base, AT_LENGTH: 0.7 * base, TUNED: 0.6 * base})
+    held = [keeps(one, [source, x], x, HEFT) for x in (same, other)]
+    assert [k.reference.value for k in held] == pytest.approx([0.5, 0.3])
+    assert [k.share.value for k in held] == pytest.approx([0.8, 4 / 3])
+    for found, verdict in ((same, NOT_COMPARABLE), (other, CONFIRMED)):
+        claims_, findings = judged(one, [source, found], "")
+        assert [c.id for c in claims_] == ["C9", "C10"]
+        assert findings[1].verdict == verdict
+
+
 @pytest.mark.check
 def test_the_quick_experiment_judges_every_journey(capsys):
     words = ["train", "+experiment=transfer", "experiment.size=quick", "format=json", "workers=1"]
@@ -111,6 +142,9 @@ def test_the_quick_experiment_judges_every_journey(capsys):
     assert over_best[0]["rival"] in rivals | {"srpt_heft"}
     assert over_heft[3]["trained there"] == "–"
     assert over_heft[3]["in distribution"] == "as trained"
+    assert {r["in distribution"] for r in over_heft[1:3]} <= {
+        "trained there", "as trained; nothing better was found there",
+    }  # fmt: skip
     by = {r["target"]: r["fully connected network"] for r in trained}
     assert by["16 devices"] == "fits"
     assert by["64 devices"] == "cannot be carried over"
