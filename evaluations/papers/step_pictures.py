@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from evaluations.papers.curves import COLOURS, MARKS
 from evaluations.papers.scaling import STEP
 from toolkit.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKS = "os^DvPX"
 _TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5)]
 _LABELS = {
     "nodes": "process types of a pipeline",
@@ -47,7 +45,7 @@ def step_times(times: pd.DataFrame, exponents: Mapping[str, Interval], part: str
         of_size = times[times["grows"] == grows].groupby("size")[part]
         low, middle, high = (of_size.quantile(q).to_numpy() for q in (0.25, 0.5, 0.75))
         x = of_size.median().index.to_numpy(dtype=np.float64)
-        _draw(axis, x, (low, middle, high), power, (_MARKS[i % 7], _COLOURS[i % 7]))
+        _draw(axis, x, (low, middle, high), power, (MARKS[i], COLOURS[i]))
         axis.set(xlabel=_LABELS.get(grows, grows), ylabel="wall clock of a step (ms)")
         axis.set_xticks(x, [f"{v:g}" for v in x])
     return figure

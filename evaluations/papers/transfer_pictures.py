@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 
 from evaluations.cells import BOUND
 from evaluations.papers.arrivals import AT_LENGTH, BEST, HEFT, TUNED, advantage
+from evaluations.papers.curves import COLOURS, MARKS
 from evaluations.papers.journey import Arrived, Journey
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
-_STYLES = {
-    "as it is": ("o", "#0072B2"),
-    TUNED: ("s", "#E69F00"),
-    AT_LENGTH: ("^", "#009E73"),
-}
+_STYLES = dict(zip(("as it is", TUNED, AT_LENGTH), zip(MARKS, COLOURS, strict=True), strict=False))
 
 
 def advantages(journey: Journey, found: Sequence[Arrived]) -> Figure:

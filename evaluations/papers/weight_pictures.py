@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluations.papers.curves import COLOURS, MARKS
 from evaluations.papers.weighed import ASKED, FRONT, Point, Weighed, arm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
-_COLOURS = {
-    "throughput": "#0072B2",
-    "latency": "#D55E00",
-    "cost": "#009E73",
-    "bottleneck": "#CC79A7",
-    "base": "#000000",
-    "several": "#7f7f7f",
-}
-_MARKS = "os^v"
+_KINDS = dict(zip((*ASKED, "several"), COLOURS, strict=False)) | {"base": "black"}
+"""Colour by the weight that is multiplied."""
 
 
 def fronts(found: Weighed) -> Figure:
@@ -39,7 +32,7 @@ def fronts(found: Weighed) -> Figure:
                 x, y = (found.values(name, w).mean() for w in (first, second))
                 kind = _kind(point)
                 axis.scatter(
-                    x, y, s=_large(point), marker=_MARKS[i % 4], color=_COLOURS[kind],
+                    x, y, s=_large(point), marker=MARKS[i], color=_KINDS[kind],
                     edgecolor="black" if name in front else "none", linewidth=1.2, alpha=0.8,
                 )  # fmt: skip
         for i, rule in enumerate(found.rules):
@@ -70,8 +63,8 @@ def along(found: Weighed) -> Figure:
             middle = np.array([m.value for m in means])
             ends = np.array([[m.value - m.low, m.high - m.value] for m in means]).T
             axis.errorbar(
-                places + 0.08 * i, middle, yerr=ends, marker=_MARKS[i % 4], capsize=3,
-                color=_COLOURS[weight], linestyle=("-", "--")[i % 2], label=start,
+                places + 0.08 * i, middle, yerr=ends, marker=MARKS[i], capsize=3,
+                color=_KINDS[weight], linestyle=("-", "--")[i % 2], label=start,
             )  # fmt: skip
         axis.set_xticks(places, [f"× {x:g}" for x in found.levels])
         axis.set(xlabel=f"weight of {weight}", ylabel=told.unit)
@@ -98,8 +91,8 @@ def _handles(found: Weighed) -> list[Any]:
         return Line2D([], [], linestyle="none", marker=marker, label=label, **style)
 
     told = {"base": "base point", "several": "several weights"}
-    handles = [mark(told.get(k, k), "o", color=c) for k, c in _COLOURS.items()]
-    handles += [mark(s, _MARKS[i % 4], color="#7f7f7f") for i, s in enumerate(found.starts)]
+    handles = [mark(told.get(k, k), "o", color=c) for k, c in _KINDS.items()]
+    handles += [mark(s, MARKS[i], color="#7f7f7f") for i, s in enumerate(found.starts)]
     handles.append(mark("rule", "*", color="white", markeredgecolor="#7f7f7f", markersize=9))
     ring: dict[str, Any] = {"color": "white", "markeredgecolor": "black"}
     return [*handles, mark("on the front", "o", **ring)]

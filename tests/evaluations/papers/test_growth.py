@@ -1,7 +1,4 @@
-"""The time of a step: sizes, medians, powers, and the whole experiment, quick."""
-
-import json
-from pathlib import Path
+"""The time of a step: sizes, medians and powers."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +6,6 @@ import pytest
 
 from evaluations.papers.powers import exponent, exponents, medians
 from evaluations.papers.scaling import Grid, Placements, grown, placed, timed
-from toolkit import cli
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError
 from toolkit.policies.named import named
@@ -87,17 +83,3 @@ def test_medians_and_ratios_are_those_of_repeats():
     assert list(told["of_the_smallest"]) == pytest.approx([1, 2, 4])
     assert exponents(frame)["nodes"].value == pytest.approx(0.5)
     assert exponents(frame, "simulator_ms")["nodes"].value == pytest.approx(1.0)
-
-
-@pytest.mark.check
-def test_the_quick_experiment_times_both_families(capsys):
-    words = ["train", "+experiment=scaling", "experiment.size=quick", "format=json"]
-    assert cli.main(words) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [v["id"] for v in told["verdicts"]] == ["A10", "A10 C"]
-    assert all("to the power of" in v["figure"] for v in told["verdicts"])
-    folder = Path(told["folder"])
-    for name in ("allocation_step", "allocation_network", "placement_step", "placement_simulator"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    placement = told["tables"][3]["rows"]
-    assert {r["grows"] for r in placement} == {"tasks", "edges", "devices", "workflows at once"}

@@ -1,7 +1,4 @@
-"""Transfers: what is kept, on both sides of every bar, and the whole experiment, quick."""
-
-import json
-from pathlib import Path
+"""Transfers: what is kept, on both sides of every bar."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +9,6 @@ from evaluations.papers.claims import CONFIRMED, NOT_COMPARABLE, NOT_CONFIRMED
 from evaluations.papers.comparison import Compared
 from evaluations.papers.journey import Arrived, Journey, Place, Target, fine_tuned, place_of
 from evaluations.papers.keeping import kept, together, within
-from toolkit import cli
 from toolkit.errors import ConfigError
 from toolkit.statistics import Interval
 
@@ -120,31 +116,3 @@ def test_a_policy_is_not_held_against_itself():
         claims_, findings = judged(one, [source, found], "")
         assert [c.id for c in claims_] == ["C9", "C10"]
         assert findings[1].verdict == verdict
-
-
-@pytest.mark.check
-def test_the_quick_experiment_judges_every_journey(capsys):
-    words = ["train", "+experiment=transfer", "experiment.size=quick", "format=json", "workers=1"]
-    assert cli.main(words) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [v["id"] for v in told["verdicts"]] == [
-        "C9", "C9 sizes", "C10", "A11", "A11 structures", "A11 fine-tuned",
-    ]  # fmt: skip
-    folder = Path(told["folder"])
-    for name in ("advantage_placement", "advantage_allocation"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    over_heft, over_best, trained = (told["tables"][i]["rows"] for i in range(3))
-    assert [r["target"] for r in over_heft] == [
-        "as trained", "fork and join", "16 devices", "64 devices",
-    ]  # fmt: skip
-    rivals = {r["rival"] for r in over_heft}
-    assert rivals <= {"heft_fcfs", "heft_static"}
-    assert over_best[0]["rival"] in rivals | {"srpt_heft"}
-    assert over_heft[3]["trained there"] == "–"
-    assert over_heft[3]["in distribution"] == "as trained"
-    assert {r["in distribution"] for r in over_heft[1:3]} <= {
-        "trained there", "as trained; nothing better was found there",
-    }  # fmt: skip
-    by = {r["target"]: r["fully connected network"] for r in trained}
-    assert by["16 devices"] == "fits"
-    assert by["64 devices"] == "cannot be carried over"

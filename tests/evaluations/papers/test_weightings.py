@@ -1,7 +1,4 @@
-"""Weightings: ranks, fronts, and the whole experiment, quick."""
-
-import json
-from pathlib import Path
+"""Weightings: ranks and fronts."""
 
 import numpy as np
 import pytest
@@ -10,7 +7,6 @@ from scipy.stats import spearmanr
 from evaluations.papers.ranks import mean_of, on_the_front, ranked
 from evaluations.papers.weighed import Point
 from evaluations.papers.weightings import Size, Start
-from toolkit import cli
 from toolkit.errors import ConfigError
 
 LEVELS = [0, 0.1, 1, 10, 100]
@@ -82,19 +78,3 @@ def test_points_are_the_base_each_weight_and_the_corners():
 def test_what_makes_no_sense_is_refused(setting, value):
     with pytest.raises(ConfigError, match=setting):
         size(**{setting: value})
-
-
-@pytest.mark.check
-def test_the_quick_experiment_judges_every_weight(capsys):
-    words = ["train", "+experiment=weights", "experiment.size=quick", "format=json", "workers=1"]
-    assert cli.main(words) == 0
-    told = json.loads(capsys.readouterr().out)
-    ids = [v["id"] for v in told["verdicts"]]
-    assert ids == ["A9", *(f"A9 {w}" for w in ("throughput", "latency", "cost", "bottleneck"))]
-    assert {v["verdict"] for v in told["verdicts"]} == {"not confirmed"}, "of one training each"
-    folder = Path(told["folder"])
-    for name in ("front", "weights"):
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    rows = told["tables"][1]["rows"]
-    assert len(rows) == 1 + 4 * 2 + 5
-    assert any(r["front"] for r in rows)
