@@ -27,7 +27,7 @@ from toolkit.calibration.runs import Runs
 from toolkit.calibration.search import Effort, search
 from toolkit.catalogue import Catalogue
 from toolkit.errors import ConfigError, require
-from toolkit.policies.learned import Learned
+from toolkit.policies.learned import Taught
 from toolkit.policies.named import Named, named, roots
 from toolkit.progress import progress, say
 from toolkit.recording import record
@@ -244,7 +244,7 @@ def _compare(
             repeats.setdefault(cell, []).append(real(recorded, run))
     splits = summarise(checks, repeats)
     gained = gains.gains(
-        [f.policy.name for f in found.values() if isinstance(f.policy, Learned)],
+        [f.policy.name for f in found.values() if isinstance(f.policy, Taught)],
         suite.rivals,
         {cell: [v[gains.METRIC] for v in values] for cell, values in repeats.items()},
         {cell: said[cell]["held_out"][gains.METRIC] for cell in repeats},

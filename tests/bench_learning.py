@@ -27,8 +27,10 @@ from toolkit.catalogue import Catalogue
 from toolkit.data.padding import Transitions
 from toolkit.decision import decide
 from toolkit.envs.registration import scenario_of
+from toolkit.learning.candidates import CandidateScorer
 from toolkit.learning.learner import Given
-from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
+from toolkit.learning.networks import Ensemble
+from toolkit.learning.scorer import Shape
 from toolkit.policies.learned import Learned
 from toolkit.simulator.simulator import Simulator
 from toolkit.simulator.state import CLOSED, STAGE
@@ -208,7 +210,7 @@ def latencies(members: int = 1, decisions: int = 4000) -> np.ndarray[Any, Any]:
     network = Ensemble(
         [CandidateScorer(Shape(globals=G, candidates=F, hidden=64)) for _ in range(members)]
     )
-    policy = Learned(name="bench", scorer=network, about=described.to_dict())
+    policy = Learned(name="bench", network=network, about=described.to_dict())
     scenario = scenario_of("paper_c_8_stream")
     engine = Simulator(scenario, 0)
     scene = engine.start(scenario.plan(0))

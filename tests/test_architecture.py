@@ -87,6 +87,7 @@ ONLY_IN = {
         "toolkit/settings.py",
         "toolkit/learning/ground.py",
         "toolkit/envs/registration.py",
+        "evaluations/arms.py",
         "evaluations/cells.py",
         "evaluations/papers/paper_*.py",
         "evaluations/offline_to_online.py",

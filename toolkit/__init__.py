@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toolkit.data.dataset import Dataset
     from toolkit.envs.environment import SchedulingEnv
     from toolkit.policies.callable_policy import Chooser
-    from toolkit.policies.learned import Learned
+    from toolkit.policies.learned import Taught
     from toolkit.policies.policy import Policy
 
 __version__ = "0.1.0"
@@ -55,14 +55,14 @@ def make(scenario: str | Dataset, **settings: Any) -> SchedulingEnv:
     return environment(name, overrides, **settings)
 
 
-def train(algo: str, dataset: Dataset, *, seed: int = 0, **settings: Any) -> Learned:
+def train(algo: str, dataset: Dataset, *, seed: int = 0, **settings: Any) -> Taught:
     """Return a policy learnt from a dataset; see :func:`toolkit.learning.lesson.train`."""
     from toolkit.learning.lesson import train as learn
 
     return learn(algo, dataset, seed=seed, **settings)
 
 
-def load_policy(where: str | Path) -> Learned:
+def load_policy(where: str | Path) -> Taught:
     """Return a trained policy by its id or by the folder of its artefact; executes nothing.
 
     Raises:

@@ -20,7 +20,7 @@ from evaluations.papers.claims import (
     gain_verdict,
 )
 from evaluations.papers.report import interval
-from toolkit.policies.learned import Learned
+from toolkit.policies.learned import Taught
 from toolkit.policies.named import named
 from toolkit.seeding import generator
 from toolkit.statistics import Interval, bootstrap, mean
@@ -179,7 +179,7 @@ def latency(high: pd.DataFrame, policy: str, figures: Mapping[str, float]) -> Fi
 def training_time(policy: str, figures: Mapping[str, float]) -> Finding:
     """Return the finding on the time of training; other machines are not compared."""
     one = named(policy, Store()).policy
-    told = one.about["lineage"] if isinstance(one, Learned) else {}
+    told = one.about["lineage"] if isinstance(one, Taught) else {}
     steps = int(told.get("settings", {}).get("n_steps", 0))
     return Finding(
         claim="C8",

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from evaluations.arms import Followed
 from evaluations.papers import judging_a as judging
 from evaluations.papers import pictures_a as pictures
 from evaluations.papers.claims import Finding
@@ -21,21 +22,17 @@ from evaluations.papers.stability import (
     drawdown,
     over_trainings,
 )
-from evaluations.papers.trainings import Followed, Probes
 from toolkit.seeding import generator
 
 PPO, DQN = "ppo", "dqn_online"
 
 
-def part(
-    trained: Mapping[str, Sequence[Followed]], played: Compared, probes: Probes, command: str
-) -> Part:
+def part(trained: Mapping[str, Sequence[Followed]], played: Compared, command: str) -> Part:
     """Return curves, values and findings of A5 and A6.
 
     Args:
         trained: Trainings of ``PPO`` and ``DQN``.
         played: The open system, with an arm for each of both.
-        probes: The states that all of them valued.
         command: What to type to get it again.
     """
     falls = {a: [drawdown(f.returns) for f in each] for a, each in trained.items()}
@@ -46,7 +43,8 @@ def part(
     )
     values = {a: np.stack([f.values for f in each]) for a, each in trained.items()}
     ratio = disagreements(values[DQN], values[PPO])
-    spread = float(probes.returns.var(ddof=1))
+    probes = trained[PPO][0].probes
+    spread = float(probes.var(ddof=1))
     counts = {a: len(each) for a, each in trained.items()}
     a5 = Finding(
         claim="A5",
@@ -88,14 +86,14 @@ def part(
     rules = {
         rule: float(played.before[rule]["return_mean"].mean()) for rule in ("static", "reactive")
     }
-    n = len(probes.returns)
+    n = len(probes)
     return Part(
         tables=[
             Table(
                 caption=f"The paper's Table 1: variance over trainings of the value of {n} states "
-                f"that static passes through on training workloads, averaged over them; "
-                f"discounted returns from there have mean {probes.returns.mean():.1f} and variance "
-                f"{spread:.1f}.",
+                "that draws among the allowed profiles pass through on training workloads, "
+                "averaged over them; discounted returns from there have mean "
+                f"{probes.mean():.1f} and variance {spread:.1f}.",
                 frame=table,
             )
         ],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from evaluations.arms import Arm, Followed, followed, trained
 from evaluations.papers import elsewhere_a as elsewhere
 from evaluations.papers import gains_a as gains
 from evaluations.papers import judging_a as judging
@@ -19,11 +20,8 @@ from evaluations.papers.part import Part
 from evaluations.papers.report import Picture, Produced, Table, interval, publish
 from evaluations.papers.scaling import Grid, exponents, timed
 from evaluations.papers.sizes import require_size
-from evaluations.papers.trainings import Followed, Training, followed, probes_of, settings_with
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import require
-from toolkit.fanout import crew
-from toolkit.progress import progress
 from toolkit.scenarios.pipelines import Pipelines
 
 if TYPE_CHECKING:
@@ -127,23 +125,22 @@ class PaperA:
     def run(self, cfg: DictConfig) -> Report:
         """Train, play and judge; what was trained or played already is not again."""
         size = self.sizes[self.size]
-        trained = self._trained(size, cfg)
-        learnt = {a: trained[a] for a in (PPO, DQN)}
+        made = self._trained(size, cfg)
+        learnt = {a: made[a] for a in (PPO, DQN)}
         arms = {a: [f.policy for f in each] for a, each in learnt.items()}
         grounds = {
             name: self._played(words, arms, self.others, size.workloads, cfg)
             for name, words in (("open", self.open), ("closed", self.closed))
         }
-        probes = probes_of(self.open, size.chosen_on, self.discount_seconds)
         parts = [
             gains.part(
                 grounds, self.policy, {c.id: c for c in claims("a")}, self.most_cost, self.command
             ),
-            learning.part(learnt, grounds["open"], probes, self.command),
+            learning.part(learnt, grounds["open"], self.command),
             self._variation(cfg),
-            self._weights(trained, cfg),
+            self._weights(made, cfg),
             self._scaling(size),
-            self._transfer(trained, cfg),
+            self._transfer(made, cfg),
             self._choices(),
         ]
         produced = Produced(
@@ -151,7 +148,7 @@ class PaperA:
             title="Paper A: pipelines on Ray",
             size=self.size,
             command=self.command,
-            about=self._about(size, trained),
+            about=self._about(size, made),
             tables=[t for p in parts for t in p.tables],
             pictures=[x for p in parts for x in p.pictures],
             findings=[*(f for p in parts for f in p.findings), *_later()],
@@ -160,38 +157,23 @@ class PaperA:
 
     def _trained(self, size: Size, cfg: DictConfig) -> dict[str, list[Followed]]:
         """Return trainings: those from nothing by algorithm, those of the policy by override."""
-        wanted: list[tuple[str, Training]] = []
-        shared: dict[str, Any] = {
-            "discount_seconds": self.discount_seconds,
-            "again": bool(cfg.force),
-        }
-        for algo in (PPO, DQN):
-            settings = settings_with(algo, size.settings[algo])
-            wanted += [
-                (algo, Training(algo=algo, settings=settings, ground=tuple(self.open), seed=s,
-                                probes=size.chosen_on, **shared))
-                for s in range(size.trainings)
-            ]  # fmt: skip
-        settings = settings_with(PPO, size.settings["tuned"])
-        more = [*self.structures.values(), *([_weight(w)] for w in self._weightings())]
-        wanted += [
-            (" ".join(words), Training(algo=PPO, settings=settings, seed=0, init=self.policy,
-                                       ground=(*self.open, *words), **shared))
-            for words in more
-        ]  # fmt: skip
-        found: dict[int, Followed] = {}
-        items = [(i, training) for i, (_, training) in enumerate(wanted)]
-        with (
-            progress("training", len(items), "policies") as bar,
-            crew(str(cfg.executor), cfg.workers, cfg.ray.address) as hand_out,
-        ):
-            for i, one in hand_out(followed, items):
-                found[i] = one
-                bar.update(note=one.policy)
-        by_name: dict[str, list[Followed]] = {}
-        for i, (name, _) in enumerate(wanted):
-            by_name.setdefault(name, []).append(found[i])
-        return by_name
+        arms = {
+            algo: Arm(
+                algo=algo, settings=size.settings[algo], plays=self.open,
+                discount_seconds=self.discount_seconds,
+            )
+            for algo in (PPO, DQN)
+        }  # fmt: skip
+        seeds = {algo: list(range(size.trainings)) for algo in arms}
+        for words in [*self.structures.values(), *([_weight(w)] for w in self._weightings())]:
+            name = " ".join(words)
+            seeds[name] = [0]
+            arms[name] = Arm(
+                algo=PPO, settings=size.settings["tuned"], plays=[*self.open, *words],
+                init=self.policy, discount_seconds=self.discount_seconds,
+            )  # fmt: skip
+        found = trained(arms, seeds, size.chosen_on, cfg)
+        return {name: [followed(p) for p in each] for name, each in found.items()}
 
     def _weightings(self) -> Sequence[float]:
         return self.weightings if self.sizes[self.size].weighted else ()
@@ -220,19 +202,19 @@ class PaperA:
         found = {v: self._varied([f"scenario.cv={v}"], {}, cfg) for v in self.variations}
         return elsewhere.variation(found, self.policy, self.beside, self.command)
 
-    def _transfer(self, trained: Mapping[str, Sequence[Followed]], cfg: DictConfig) -> Part:
+    def _transfer(self, made: Mapping[str, Sequence[Followed]], cfg: DictConfig) -> Part:
         found = {_OWN: self._varied([], {}, cfg)}
         for name, words in self.structures.items():
-            tuned = {TUNED: [f.policy for f in trained[" ".join(words)]]}
+            tuned = {TUNED: [f.policy for f in made[" ".join(words)]]}
             found[name] = self._varied(words, tuned, cfg)
         return elsewhere.transfer(found, self.policy, TUNED, self.beside, _OWN, self.command)
 
-    def _weights(self, trained: Mapping[str, Sequence[Followed]], cfg: DictConfig) -> Part:
+    def _weights(self, made: Mapping[str, Sequence[Followed]], cfg: DictConfig) -> Part:
         weightings = self._weightings()
         if not weightings:
             return elsewhere.weights({}, None, self.command)
         arms = {w: f"cost × {w:g}" for w in weightings}
-        policies = {arms[w]: [f.policy for f in trained[_weight(w)]] for w in weightings}
+        policies = {arms[w]: [f.policy for f in made[_weight(w)]] for w in weightings}
         return elsewhere.weights(arms, self._varied([], policies, cfg), self.command)
 
     def _scaling(self, size: Size) -> Part:
@@ -275,8 +257,8 @@ class PaperA:
         )
         return Part(pictures=[picture])
 
-    def _about(self, size: Size, trained: Mapping[str, Sequence[Followed]]) -> list[str]:
-        seconds = sum(f.seconds for each in trained.values() for f in each)
+    def _about(self, size: Size, made: Mapping[str, Sequence[Followed]]) -> list[str]:
+        seconds = sum(f.seconds for each in made.values() for f in each)
         return [
             f"Simulated, not run on Ray: open system `{' '.join(self.open)}`, closed system "
             f"`{' '.join(self.closed)}`; {size.workloads} unseen workloads from seed "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evaluations.papers.trainings import Followed
+from evaluations.arms import Followed
 from toolkit.features.observe import features_of
 from toolkit.policies.named import named
 from toolkit.scenarios.pipelines import MIB, Pipelines

@@ -15,7 +15,9 @@ import torch
 from toolkit.data.transitions import Description
 from toolkit.decision import Decision
 from toolkit.errors import require
-from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
+from toolkit.learning.candidates import CandidateScorer
+from toolkit.learning.networks import Ensemble
+from toolkit.learning.scorer import Shape
 from toolkit.policies.learned import Learned
 from toolkit.policies.policy import Policy
 from toolkit.scenarios.pipelines import Pipelines, Process
@@ -150,7 +152,7 @@ def _untrained(scenario: Pipelines, workload: Workload) -> Learned:
     torch.manual_seed(0)
     shape = Shape(globals=globals_, candidates=candidates, hidden=_HIDDEN)
     network = Ensemble([CandidateScorer(shape)]).eval()
-    return Learned(name="untrained", scorer=network, about=described.to_dict())
+    return Learned(name="untrained", network=network, about=described.to_dict())
 
 
 def exponents(times: pd.DataFrame) -> Mapping[str, Interval]:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from tests.learning.lessons import F, G, K, observation
 from toolkit.errors import ConfigError
 from toolkit.learning.alone import Alone
-from toolkit.learning.networks import MASKED, CandidateScorer, Ensemble, Shape
+from toolkit.learning.candidates import CandidateScorer
+from toolkit.learning.networks import Ensemble
+from toolkit.learning.scorer import MASKED, Shape
 
 
 def scorer(seed=0, attention=False):

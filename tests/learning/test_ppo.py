@@ -9,9 +9,11 @@ import torch
 from tests.envs.standins import Allocation, Placement
 from tests.learning.lessons import CutError, algorithm, cut_after, equal
 from toolkit.errors import ConfigError
+from toolkit.learning.candidates import CandidateScorer
 from toolkit.learning.learner import Given, Stage, run
-from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
+from toolkit.learning.networks import Ensemble
 from toolkit.learning.play import looked_at, play
+from toolkit.learning.scorer import Shape
 from toolkit.learning.warm_start import WarmStart, temperature_of
 from toolkit.seeding import GATE
 
@@ -197,7 +199,7 @@ def test_a_greedy_network_plays_as_its_policy_does():
 
     network = actor()
     about = Description.of(Placement().plan(0), Placement().weights).to_dict()
-    policy = Learned(name="mine", scorer=network, about=about)
+    policy = Learned(name="mine", network=network, about=about)
     seeds = range(300, 306)
     told = references(Placement(), {"mine": policy}, seeds)["mine"]
     assert play(network, Placement(), seeds, sampled=False).returns.mean() == pytest.approx(

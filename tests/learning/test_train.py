@@ -121,7 +121,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(capsys, own_store):
 
 def test_what_cannot_be_is_said(capsys):
     assert "plays no scenario" in refused(capsys, "+algo=cql", "scenario=workflows_tiny")
-    assert "no policy that was learnt" in refused(
+    assert "no policy whose network scores slots" in refused(
         capsys, "+algo=ppo", "scenario=workflows_tiny", "init=fifo"
     )
     assert "changes no scenario" in refused(
@@ -246,7 +246,7 @@ def test_the_score_is_the_mean_return_on_the_workloads_of_the_gate(capsys):
     from toolkit.policies.learned import found
 
     told = train(capsys, "+algo=ppo", "scenario=workflows_tiny", *TINY, "score_on=3")
-    network = found(told["path"]).scorer
+    network = found(told["path"]).network
     seeds = range(GATE, GATE + 3)
     score = play(network, scenario_of("workflows_tiny"), seeds, sampled=False).returns.mean()
     assert told["score"] == pytest.approx(score)

@@ -39,9 +39,9 @@ def test_a_policy_survives_its_files(trained, tmp_path):
     workload, decision = ask()
     policy = learned.load(tmp_path, "mine")
     policy.reset(workload)
-    assert equal(policy.scorer, network)
-    assert policy.scorer.temperature == 0.25
-    before_ = learned.Learned(name="x", scorer=network, about=about)
+    assert equal(policy.network, network)
+    assert policy.network.temperature == 0.25
+    before_ = learned.Learned(name="x", network=network, about=about)
     np.testing.assert_array_equal(policy.scores(decision), before_.scores(decision))
     p = policy.probabilities(decision)
     assert p.sum() == 1.0
@@ -68,7 +68,7 @@ def test_it_is_found_by_its_id(trained):
     store = Store()
     learned.save(network, about, store.partial("policies", "cql-1"))
     store.commit("policies", "cql-1", inputs={}, about={"algo": "cql"})
-    assert equal(toolkit.load_policy("cql-1").scorer, network)
+    assert equal(toolkit.load_policy("cql-1").network, network)
     with pytest.raises(NotFoundError, match="did you mean 'cql-1'"):
         toolkit.load_policy("cql-2")
 
@@ -93,13 +93,26 @@ def test_features_that_differ_are_named(trained, tmp_path):
     "change",
     [
         {"policy_schema": 9},
-        {"shape": {"globals": 1, "candidates": 1, "hidden": 10**9}},
-        {"shape": {"globals": 3, "candidates": 12, "hidden": 32}},
-        {"shape": [1, 2]},
-        {"members": 0},
-        {"members": 10**9},
-        {"temperature": 0},
-        {"temperature": "warm"},
+        {"kind": "pickle"},
+        {"kind": ["scorer"]},
+        {"sizes": {"shape": {"globals": 1, "candidates": 1, "hidden": 10**9}}},
+        {"sizes": {"shape": {"globals": 3, "candidates": 12, "hidden": 32}}},
+        {"sizes": {"shape": [1, 2]}},
+        {"sizes": {"members": 0}},
+        {"sizes": {"members": 10**9}},
+        {"sizes": {"temperature": 0}},
+        {"sizes": {"temperature": "warm"}},
+        {
+            "sizes": {
+                "shape": {
+                    "globals": 2,
+                    "candidates": 2,
+                    "hidden": 8192,
+                    "network": "mlp",
+                    "slots": 8192,
+                }
+            }
+        },
         {"globals": None},
     ],
 )
@@ -107,7 +120,9 @@ def test_a_policy_file_that_lies_is_refused(trained, tmp_path, change):
     network, about = trained
     learned.save(network, about, tmp_path)
     file = tmp_path / "policy.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    told = json.loads(file.read_text())
+    sizes = {**told["sizes"], **change.get("sizes", {})}
+    file.write_text(json.dumps({**told, **change, "sizes": sizes}))
     with pytest.raises((CorruptError, SchemaError)):
         learned.load(tmp_path, "mine")
 

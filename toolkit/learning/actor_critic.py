@@ -13,8 +13,9 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch import Tensor, nn
 
 from toolkit.envs.flat import FlatVecEnv
-from toolkit.learning.networks import CandidateScorer, Ensemble
+from toolkit.learning.networks import Ensemble
 from toolkit.learning.rollouts import IrregularRollout
+from toolkit.learning.scorer import Scorer
 from toolkit.seeding import generator
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class ScorerPolicy(MaskableActorCriticPolicy):
         lr_schedule: Any,
         *,
         actor: Ensemble,
-        critic: CandidateScorer,
+        critic: Scorer,
         **others: Any,
     ) -> None:
         self._given = (actor, critic)
@@ -104,7 +105,7 @@ class ReplayPPO(MaskablePPO):
         settings: PPO,
         env: FlatVecEnv,
         actor: Ensemble,
-        critic: CandidateScorer,
+        critic: Scorer,
         *,
         discount_seconds: float,
         seed: int,

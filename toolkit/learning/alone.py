@@ -11,7 +11,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from toolkit.learning.networks import MASKED, Ensemble
+from toolkit.learning.candidates import CandidateScorer
+from toolkit.learning.networks import Ensemble
+from toolkit.learning.scorer import CANDIDATES, MASKED
 from toolkit.workload import Mask, Vector
 
 _FAR = np.float32(10.0)
@@ -25,8 +27,11 @@ class Alone:
     """
 
     def __init__(self, network: Ensemble) -> None:
-        members = list(network.members)
-        self._torch = network if network.shape.attention else None
+        plain = network.shape.network == CANDIDATES and not network.shape.attention
+        self._torch = None if plain else network
+        if not plain:
+            return
+        members = [cast(CandidateScorer, m) for m in network.members]
         self._temperature = np.float32(network.temperature)
         first = members[0]
         self._globals = _of(first.globals_mean), _of(first.globals_std)

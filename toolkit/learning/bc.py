@@ -14,8 +14,8 @@ from d3rlpy.torch_utility import Modules, TorchMiniBatch
 from torch import nn
 
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
-from toolkit.learning.networks import Scorers
 from toolkit.learning.offline import Offline
+from toolkit.learning.scorer import Scorers
 
 
 @dataclass(frozen=True, kw_only=True)

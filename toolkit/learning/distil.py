@@ -12,7 +12,7 @@ from torch import nn
 
 from toolkit.envs.batch import Batch
 from toolkit.envs.stepping import GOING, OVER
-from toolkit.learning.networks import CandidateScorer, Ensemble
+from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.play import observed
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
@@ -34,7 +34,7 @@ def distilled(teacher: Ensemble, scenario: Scenario, *, seed: int, device: str) 
         device: Of torch.
     """
     seen, logits = _met(teacher, scenario, seed, device)
-    student = CandidateScorer(teacher.shape).to(device)
+    student = scorer_of(teacher.shape).to(device)
     student.normalise_like(teacher.members[0])
     adam = torch.optim.Adam(student.parameters(), lr=_RATE)
     rng = generator(seed, "distil")

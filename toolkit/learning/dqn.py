@@ -22,8 +22,8 @@ from toolkit.errors import require
 from toolkit.learning.exploration import Play
 from toolkit.learning.learner import Given, Learner
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
-from toolkit.learning.networks import Scorers
 from toolkit.learning.offline import Offline
+from toolkit.learning.scorer import Scorers
 
 
 @dataclass(frozen=True, kw_only=True)

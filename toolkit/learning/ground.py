@@ -147,7 +147,7 @@ def init_of(cfg: DictConfig, store: Store, described: Mapping[str, Any]) -> Init
     policy = found.policy
     if not isinstance(policy, learned.Learned):
         raise ConfigError(
-            f"{cfg.init!r} is no policy that was learnt, so that there is no network to go on from",
+            f"{cfg.init!r} is no policy whose network scores slots, which could be gone on from",
             hint="see those that were: toolkit list what=policies",
         )
     policy.check(described)
@@ -155,7 +155,7 @@ def init_of(cfg: DictConfig, store: Store, described: Mapping[str, Any]) -> Init
     return Init(
         policy=name,
         key=str(found.key),
-        network=policy.scorer,
+        network=policy.network,
         values=bool(policy.about["lineage"].get("values", False)),
         words=[f"init={name}"],
     )

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from toolkit.errors import require
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
-from toolkit.learning.networks import Scorers
 from toolkit.learning.offline import Offline
+from toolkit.learning.scorer import Scorers
 
 _LEAST = 1e-6
 

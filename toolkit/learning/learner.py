@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from toolkit.data.padding import Transitions
 from toolkit.errors import ConfigError, require
 from toolkit.learning.checkpoint import State, load, save
-from toolkit.learning.networks import Ensemble
+from toolkit.learning.networks import Ensemble, Network
 from toolkit.scenarios.scenario import Scenario
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OnMetric = Callable[[int, Mapping[str, float]], None]
 """Told the number of steps taken and the means of what was measured since it was told last."""
@@ -99,8 +102,21 @@ class Learner(Protocol):
             How many were taken, and what was measured.
         """
 
-    def network(self) -> Ensemble:
+    def network(self) -> Network:
         """Return what was learnt, on the CPU."""
+
+    def present(self) -> Network:
+        """Return the policy as it is now, on the CPU; ``network`` may be the best so far."""
+
+    def worth(self, x: Tensor) -> Tensor | None:
+        """Return what states are thought to be worth, in the unit of returns; shape [B].
+
+        Args:
+            x: Flat observations, shape [B, W].
+
+        Returns:
+            V of a critic, or Q of the best slot; None where no values are learnt.
+        """
 
     def story(self) -> Mapping[str, float]:
         """Return what is to be told of the training as a whole."""
@@ -147,12 +163,14 @@ class Trained:
         curve: Pairs of steps taken and means of what was measured since the pair before.
         story: What is to be told of the training as a whole.
         seconds: What it took, those before the checkpoint that it went on from included.
+        seen: Pairs of steps taken and what was seen by whom watched.
     """
 
-    network: Ensemble
+    network: Network
     curve: Sequence[tuple[int, Mapping[str, float]]]
     story: Mapping[str, float]
     seconds: float
+    seen: Sequence[tuple[int, Mapping[str, Any]]] = ()
 
 
 def run(
@@ -161,6 +179,7 @@ def run(
     on_metric: OnMetric = lambda *_: None,
     checkpoint: Path | None = None,
     due: Callable[[], bool] = lambda: False,
+    watch: Callable[[Learner], Mapping[str, Any]] | None = None,
 ) -> Trained:
     """Train to the end, from a checkpoint where there is one.
 
@@ -171,6 +190,7 @@ def run(
         checkpoint: File that the training goes on from, and is written to.
         due: Asked after each batch whether it is time to write it; when it is written decides
             nothing about what is learnt.
+        watch: Looks at the training at every point of its curve; what it returns is JSON-able.
 
     Returns:
         What was learnt, after exactly ``n_steps``.
@@ -179,12 +199,14 @@ def run(
     learner = algorithm.start(given)
     sums: dict[str, list[float]] = {}
     curve: list[tuple[int, Mapping[str, float]]] = []
+    seen: list[tuple[int, Mapping[str, Any]]] = []
     if checkpoint is not None and checkpoint.is_file():
         state = load(checkpoint)
         learner.restore(state)
         began -= float(state.numbers["run.seconds"])
         sums = {k: list(v) for k, v in state.numbers["run.sums"].items()}
         curve = [(int(step), values) for step, values in state.numbers["run.curve"]]
+        seen = [(int(step), values) for step, values in state.numbers["run.seen"]]
         if curve:
             on_metric(*curve[-1])
     while learner.done < algorithm.n_steps:
@@ -196,19 +218,23 @@ def run(
             sums[key] = [total + value * taken, steps + taken]
         whole = learner.done // algorithm.report_every > before // algorithm.report_every
         if whole or learner.done >= algorithm.n_steps:
-            curve.append((learner.done, {k: total / n for k, (total, n) in sums.items()}))
+            told = {k: total / n for k, (total, n) in sums.items()}
+            if watch is not None:
+                seen.append((learner.done, watch(learner)))
+                told["played"] = float(seen[-1][1]["played"])
+            curve.append((learner.done, told))
             on_metric(*curve[-1])
             sums = {}
         if checkpoint is not None and due():
             state = learner.state()
             seconds = time.monotonic() - began
-            told: dict[str, Any] = {
-                "run.sums": sums, "run.curve": curve, "run.seconds": seconds,
+            own: dict[str, Any] = {
+                "run.sums": sums, "run.curve": curve, "run.seconds": seconds, "run.seen": seen,
             }  # fmt: skip
-            save(checkpoint, State(tensors=state.tensors, numbers={**state.numbers, **told}))
+            save(checkpoint, State(tensors=state.tensors, numbers={**state.numbers, **own}))
     return Trained(
         network=learner.network(), curve=curve, story=learner.story(),
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - began, seen=seen,
     )  # fmt: skip
 
 

@@ -12,11 +12,11 @@ from toolkit.data.audit import check_files
 from toolkit.data.dataset import Dataset
 from toolkit.errors import ConfigError, unknown
 from toolkit.learning.learner import Algorithm, Given, run, silence_gym
-from toolkit.policies.learned import Learned
+from toolkit.policies.learned import Taught, policy_of
 from toolkit.progress import progress
 
 
-def train(algo: str, dataset: Dataset, *, seed: int = 0, **settings: Any) -> Learned:
+def train(algo: str, dataset: Dataset, *, seed: int = 0, **settings: Any) -> Taught:
     """Return a policy that an offline algorithm learnt from a dataset; nothing is stored.
 
     Args:
@@ -72,4 +72,4 @@ def train(algo: str, dataset: Dataset, *, seed: int = 0, **settings: Any) -> Lea
             "values": algorithm.values,
         },
     }
-    return Learned(name=algo, scorer=trained.network, about=about)
+    return policy_of(trained.network, algo, about)

@@ -20,7 +20,8 @@ from d3rlpy.optimizers.optimizers import AdamFactory, OptimizerWrapper
 from d3rlpy.torch_utility import Modules
 from torch import Tensor, nn
 
-from toolkit.learning.networks import CandidateScorer, Ensemble, Scorers, Shape
+from toolkit.learning.networks import Ensemble, scorer_of
+from toolkit.learning.scorer import CANDIDATES, Scorers, Shape
 
 GAMMA = math.exp(-1.0)
 """d3rlpy raises it to the ``intervals`` of a batch, which hold elapsed/τ."""
@@ -33,19 +34,21 @@ class ScorerConfig(LearnableConfig):
     gamma: float = GAMMA
     globals: int = 1
     candidates: int = 1
+    slots: int = 1
     hidden: int = 64
     attention: bool = False
+    network: str = CANDIDATES
     learning_rate: float = 3e-4
 
     def scorers(self, n: int, device: str) -> Scorers:
         """Return fresh networks."""
-        shape = Shape(
-            globals=self.globals,
-            candidates=self.candidates,
+        shape = Shape.of(
+            (self.globals, self.slots, self.candidates),
             hidden=self.hidden,
             attention=self.attention,
+            network=self.network,
         )
-        return Scorers(CandidateScorer(shape) for _ in range(n)).to(device)
+        return Scorers(scorer_of(shape) for _ in range(n)).to(device)
 
     def adam(self, *modules: nn.Module) -> OptimizerWrapper:
         """Return an optimiser of the weights of modules."""

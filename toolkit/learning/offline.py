@@ -17,7 +17,8 @@ from toolkit.errors import require
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.learner import Given, Learner
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig
-from toolkit.learning.networks import CandidateScorer, Ensemble
+from toolkit.learning.networks import Ensemble
+from toolkit.learning.scorer import CANDIDATES, Scorer
 from toolkit.seeding import generator
 
 _ROWS = 65_536
@@ -36,6 +37,7 @@ class Offline(ABC):
         hidden: Width of the network.
         attention: Whether candidates look at one another.
         report_every: Steps between two points of the learning curve.
+        network: ``candidates`` or ``mlp``.
     """
 
     n_steps: int
@@ -45,6 +47,7 @@ class Offline(ABC):
     hidden: int
     attention: bool
     report_every: int
+    network: str = CANDIDATES
 
     title: ClassVar[str]
 
@@ -89,14 +92,16 @@ class Offline(ABC):
             sizes: G, K and F of the observations.
             device: Of torch.
         """
-        G, _, F = sizes
+        G, K, F = sizes
         told = {
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "globals": G,
             "candidates": F,
+            "slots": K,
             "hidden": self.hidden,
             "attention": self.attention,
+            "network": self.network,
         }
         algo: ScorerAlgo = self.config(told).create(device=device)
         return algo
@@ -150,6 +155,14 @@ class OfflineLearner:
         """Return the networks that decide."""
         return self._algo.network()
 
+    def present(self) -> Ensemble:
+        """Return the same: the last networks are those that are kept."""
+        return self.network()
+
+    def worth(self, x: Tensor) -> Tensor | None:
+        """Return what states are thought to be worth, in the unit of returns; shape [B]."""
+        return None
+
     def story(self) -> Mapping[str, float]:
         """Return nothing: the curve tells all."""
         return {}
@@ -182,7 +195,7 @@ def seen(data: Transitions, seed: int) -> Tensor:
 
 def normalise(lists: Iterable[nn.Module], x: Tensor) -> None:
     """Let all scorers of lists of modules standardise by the same observations."""
-    scorers = [s for m in lists for s in m.modules() if isinstance(s, CandidateScorer)]
+    scorers = [s for m in lists for s in m.modules() if isinstance(s, Scorer)]
     scorers[0].normalise(x.to(scorers[0].globals_mean.device))
     for scorer in scorers[1:]:
         scorer.normalise_like(scorers[0])

@@ -128,6 +128,16 @@ class OnlineLearner:
         """Return the networks that decide."""
         return self._algo.network()
 
+    def present(self) -> Ensemble:
+        """Return the same: the last networks are those that are kept."""
+        return self.network()
+
+    def worth(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return what the best slots of states are thought to be worth, as returns; shape [B]."""
+        with torch.inference_mode():
+            told = torch.stack([s.action_values(x) for s in self._algo.network().members])
+        return told.mean(0).amax(1) * self._scale
+
     def story(self) -> Mapping[str, float]:
         """Return how many decisions were played."""
         return {"decisions": float(self._count)}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from toolkit.envs.flat import FlatVecEnv
 from toolkit.errors import require
@@ -24,10 +24,11 @@ from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.distil import distilled
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given
-from toolkit.learning.networks import CandidateScorer, Ensemble, Shape
+from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at
 from toolkit.learning.rollouts import spread_of_returns
+from toolkit.learning.scorer import CANDIDATES, Scorer, Shape
 from toolkit.learning.warm_start import WarmStart, temperature_of
 from toolkit.seeding import generator
 
@@ -56,6 +57,7 @@ class PPO:
         gate_workloads: Training workloads on which it judges, always the same.
         report_every: Decisions between two points of the learning curve.
         warm_start: How an offline policy is gone on from.
+        network: ``candidates`` or ``mlp``, where it begins with nothing.
     """
 
     n_steps: int
@@ -76,6 +78,7 @@ class PPO:
     gate_workloads: int
     report_every: int
     warm_start: WarmStart = field(default_factory=WarmStart)
+    network: str = CANDIDATES
 
     title: ClassVar[str] = "ppo"
 
@@ -174,17 +177,16 @@ class PPOLearner:
         self._done, self._updates, self._warmed = 0, 0, 0
         self._look()
 
-    def _networks(self) -> tuple[Ensemble, CandidateScorer]:
+    def _networks(self) -> tuple[Ensemble, Scorer]:
         s, given = self._settings, self._given
         if given.init is None:
-            G, _, F = self._env.sizes
-            shape = Shape(globals=G, candidates=F, hidden=s.hidden, attention=s.attention)
-            actor = Ensemble([CandidateScorer(shape)])
-            with torch.no_grad():
-                # Nearly uniform at first, so that what is drawn tells of all slots.
-                for member in actor.members:
-                    member.score.weight.mul_(0.01)
-            critic = CandidateScorer(shape)
+            shape = Shape.of(
+                self._env.sizes, hidden=s.hidden, attention=s.attention, network=s.network
+            )
+            actor = Ensemble([scorer_of(shape)])
+            for member in actor.members:
+                member.begin_even()
+            critic = scorer_of(shape)
             steps = max(1, 16_384 // s.copies)
             seen = looked_at(self._scenario, copies=s.copies, steps=steps, seed=given.seed)
             normalise([actor, critic], seen)
@@ -201,7 +203,7 @@ class PPOLearner:
             )
         if len(actor.members) > 1:
             actor = distilled(actor, self._scenario, seed=given.seed, device=given.device)
-        critic = CandidateScorer(actor.shape)
+        critic = scorer_of(actor.shape)
         critic.normalise_like(actor.members[0])
         return actor, critic
 
@@ -240,6 +242,17 @@ class PPOLearner:
         actor = copy.deepcopy(self._model.policy.actor).cpu()
         self._gate.give(actor)
         return actor.eval()
+
+    def present(self) -> Ensemble:
+        """Return the actor as it is now."""
+        return copy.deepcopy(self._model.policy.actor).cpu().eval()
+
+    def worth(self, x: Tensor) -> Tensor | None:
+        """Return what the critic says of states, in the unit of returns; shape [B]."""
+        model = self._model
+        with torch.inference_mode():
+            found: Tensor = model.policy.critic.values(x.to(model.device))[:, 0].cpu()
+        return found * model.scale
 
     def story(self) -> Mapping[str, float]:
         """Return what the gate saw, and how long the critic was warmed."""

@@ -15,9 +15,10 @@ from toolkit import tracking
 from toolkit.catalogue import Catalogue
 from toolkit.errors import require
 from toolkit.fanout import crew
-from toolkit.learning.ground import ground_of, init_of, scenario_words
+from toolkit.learning.ground import Ground, ground_of, init_of, scenario_words
 from toolkit.learning.learner import Algorithm, Given, Trained, run, silence_gym
 from toolkit.learning.play import play
+from toolkit.learning.watch import Watch
 from toolkit.policies import learned
 from toolkit.policies.named import roots
 from toolkit.progress import progress, say
@@ -138,12 +139,18 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
 
     store = Store()
     silence_gym()
-    algorithm: Algorithm = instantiate(cfg.algo, _convert_="all")
     settings: dict[str, Any] = OmegaConf.to_container(cfg.algo, resolve=True)  # type: ignore[assignment]
+    if cfg.network is not None:
+        settings["network"] = str(cfg.network)
+    algorithm: Algorithm = instantiate(settings, _convert_="all")
     _check(cfg, algorithm)
     ground = ground_of(cfg, store, offline=algorithm.offline)
     init = init_of(cfg, store, ground.described)
-    name = f"{algorithm.name}-{fingerprint(ground.key, settings, int(cfg.seed), init.key)}"
+    watch = _watching(cfg, store, ground)
+    known = fingerprint(
+        ground.key, settings, int(cfg.seed), init.key, *([watch.workloads] if watch else [])
+    )
+    name = f"{algorithm.name}-{known}"
     with store.alone("policies", name):
         if store.exists("policies", name) and not cfg.force:
             say(f"policy {name} is there already; force=true trains it again")
@@ -152,7 +159,7 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
             store.discard("policies", name)
         folder = store.partial("policies", name)
         given = ground.given(int(cfg.seed), init, _device())
-        trained = _trained(cfg, algorithm, given, folder, name)
+        trained = _trained(cfg, algorithm, given, folder, name, watch)
         words = [f"toolkit train +algo={algorithm.name}", *ground.words, *init.words]
         lineage = {
             "algo": algorithm.name,
@@ -165,6 +172,8 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
             "command": " ".join([*words, *_changed(algorithm.name, settings), f"seed={cfg.seed}"]),
         }
         learned.save(trained.network, {**ground.described, "lineage": lineage}, folder)
+        if watch is not None:
+            watch.write(trained.seen, folder)
         for left in (folder / _CHECKPOINT, *folder.glob(".*.tmp")):
             left.unlink(missing_ok=True)
         product = store.commit(
@@ -226,7 +235,12 @@ def _word(value: Any) -> str:
 
 
 def _trained(
-    cfg: DictConfig, algorithm: Algorithm, given: Given, folder: Path, name: str
+    cfg: DictConfig,
+    algorithm: Algorithm,
+    given: Given,
+    folder: Path,
+    name: str,
+    watch: Watch | None,
 ) -> Trained:
     """Train, with a bar and a checkpoint every so often."""
     require(int(cfg.threads) >= 1, f"threads must be 1 or more, got {cfg.threads}")
@@ -243,7 +257,23 @@ def _trained(
             bar.update(step - done, f"{shown} {values[shown]:.4g}" if shown else "")
             done = step
 
-        return run(algorithm, given, on_metric, checkpoint, _every(float(cfg.checkpoint_seconds)))
+        due = _every(float(cfg.checkpoint_seconds))
+        return run(algorithm, given, on_metric, checkpoint, due, watch)
+
+
+def _watching(cfg: DictConfig, store: Store, ground: Ground) -> Watch | None:
+    """Return who watches the training play, where that is asked for."""
+    require(int(cfg.watch) >= 0, f"watch counts training workloads, got {cfg.watch}")
+    if int(cfg.watch) == 0:
+        return None
+    scenario = ground.scenario or ground_of(cfg, store, offline=False).scenario
+    assert scenario is not None
+    return Watch(
+        scenario=scenario,
+        described=ground.described,
+        discount_seconds=ground.discount_seconds,
+        workloads=int(cfg.watch),
+    )
 
 
 def _every(seconds: float) -> Callable[[], bool]:

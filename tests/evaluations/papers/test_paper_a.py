@@ -21,11 +21,9 @@ from evaluations.papers.stability import (
     drawdown,
     over_trainings,
 )
-from evaluations.papers.trainings import Training, decisions_of, followed, probes_of, settings_with
 from toolkit import cli
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, NotFoundError
-from toolkit.policies.learned import found
 from toolkit.statistics import Interval
 
 
@@ -187,71 +185,6 @@ def test_steps_of_larger_pipelines_and_of_more_of_them_are_timed():
     assert (told["step_ms"] > 0).all()
     with pytest.raises(ConfigError, match="three sizes"):
         Grid(nodes=[3, 3, 6], in_flight=[1, 2, 3], repeats=1)
-
-
-def test_probes_are_worth_what_followed():
-    tau = 3.0
-    probes = probes_of(["genomics_tiny"], 2, tau)
-    G, K, F = 16 + 11 * 6, 5, 12
-    assert probes.shown.shape == (len(probes.returns), G + K * F + K)
-    # The first state of an episode is worth the discounted rewards of all of it.
-    from toolkit.policies.static import Static
-    from toolkit.simulator.simulator import simulated
-
-    scenario = scenario_of("genomics_tiny")
-    steps = simulated(
-        scenario, Static(), scenario.plan(5000), 5000,
-        horizon=scenario.horizon, weights=scenario.weights,
-    ).steps  # fmt: skip
-    at = np.concatenate([[0.0], np.cumsum([s.elapsed for s in steps])[:-1]])
-    paid = sum(s.reward * math.exp(-t / tau) for s, t in zip(steps, at, strict=True))
-    assert probes.returns[0] == pytest.approx(paid)
-
-
-SMALL = {
-    "ppo": {"n_steps": 2048, "copies": 8, "alike": 4, "rollout": 32, "gate_workloads": 1,
-            "epochs": 1, "gate_every": 4, "report_every": 1024},
-    "dqn_online": {"n_steps": 40, "batch_size": 32, "report_every": 20,
-                   "play": {"copies": 8, "rounds": 4, "before": 256, "capacity": 1024}},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("algo", list(SMALL))
-def test_a_training_is_followed_once(algo):
-    training = Training(
-        algo=algo, settings=settings_with(algo, SMALL[algo]), ground=("genomics_tiny",),
-        discount_seconds=1.0, seed=3, probes=1,
-    )  # fmt: skip
-    number, told = followed((7, training))
-    assert number == 7
-    assert len(told.returns) == len(told.decisions) > 0
-    assert told.decisions[-1] == {"ppo": 2048, "dqn_online": 256 + 40 * 32}[algo]
-    assert np.isfinite(told.values).all()
-    assert told.values.std() > 0
-    policy = found(told.policy)
-    assert policy.about["lineage"]["seed"] == 3
-    again = followed((7, training))[1]
-    assert again.seconds == told.seconds
-    assert (again.values == told.values).all()
-
-
-def test_decisions_of_q_learning_are_more_than_its_steps():
-    from toolkit.learning.dqn import DQN
-    from toolkit.learning.exploration import Play
-
-    told = settings_with("dqn_online", {})
-    play = Play(**{k: v for k, v in told["play"].items() if k != "_target_"})
-    algo = DQN(**{k: v for k, v in told.items() if k != "_target_"} | {"play": play})
-    assert decisions_of(algo, 0) == 8192
-    assert decisions_of(algo, 10) == 8192 + 10 * 2 * 16
-
-
-def test_an_unknown_algorithm_is_refused():
-    training = Training(
-        algo="cql", settings={}, ground=("genomics_tiny",), discount_seconds=1.0, seed=0
-    )
-    with pytest.raises(NotFoundError, match="cql"):
-        followed((0, training))
 
 
 def test_choices_are_told_over_time():
