@@ -10,7 +10,7 @@ queue and its node has room, and waits else. From the paper's abstract it is ope
 parents may be copied for one task; one is what the engine knows.
 
 Who selects the next task is open: a rule does here, a network in
-:mod:`toolkit.policies.selecting`. Both ``prepare`` the queues at every decision, ``commit`` the
+:mod:`toolkit.policies.graph_deft`. Both ``prepare`` the queues at every decision, ``commit`` the
 tasks that they select one after another, and ``settle`` what is handed over now.
 """
 
