@@ -9,7 +9,9 @@ time (section 5.3). What differs from the paper:
 - The reward is the scenario's; weighed with ``sojourn`` it is theirs, minus the integral of the
   number of jobs in the system. Returns are discounted by exp(−elapsed/τ), where they subtract a
   moving average of the reward.
-- Episodes are played to their end; theirs are cut at a random time that grows.
+- Episodes are cut at a time drawn from an exponential distribution whose mean grows, as theirs
+  are, so that a poor policy is not lost in the queues that it lets grow; here the mean is
+  ``cut`` × τ / (share of the training that is left), and whole episodes are played in the end.
 - A batch may be learnt from in several steps, whose ratio of probabilities is clipped as PPO's is
   (Schulman et al., arXiv 1707.06347). One epoch of one batch is plain REINFORCE.
 """
@@ -25,7 +27,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from toolkit.envs.stepping import GOING
 from toolkit.errors import require
 from toolkit.features.graph import LACHESIS
 from toolkit.learning.checkpoint import State, packed, unpack
@@ -40,6 +41,8 @@ from toolkit.seeding import generator
 from toolkit.workload import Floats, Ints, Mask
 
 _SEEDS = 2**30
+_SHORTEST = 0.25
+"""Share of the mean length that an episode has at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class Decima:
         epochs: How often a sample is drawn from a batch.
         learning_rate: Falling to a tenth in the end.
         clip: Of the ratio of probabilities.
+        cut: Mean length of an episode in the beginning, in multiples of τ.
         entropy: Weight of the entropy in the beginning.
         entropy_end: In the end; it falls linearly.
         most_gradient: Norm to which gradients are clipped.
@@ -77,6 +81,7 @@ class Decima:
     epochs: int
     learning_rate: float
     clip: float
+    cut: float
     entropy: float
     entropy_end: float
     most_gradient: float
@@ -103,7 +108,7 @@ class Decima:
         ):
             value = getattr(self, name)
             require(value >= 1, f"algo.{name} must be at least 1, got {value}")
-        for name in ("learning_rate", "clip", "most_gradient"):
+        for name in ("learning_rate", "clip", "cut", "most_gradient"):
             require(getattr(self, name) > 0, f"algo.{name} must be positive")
         require(
             self.alike >= 2 and self.copies % self.alike == 0,
@@ -153,6 +158,11 @@ class Decima:
         """False."""
         return False
 
+    @property
+    def staged(self) -> bool:
+        """False: episodes grow by themselves."""
+        return False
+
     def start(self, given: Given) -> DecimaLearner:
         """Return a training before its first step."""
         return DecimaLearner(self, given)
@@ -180,6 +190,7 @@ class DecimaLearner:
     def __init__(self, settings: Decima, given: Given) -> None:
         self._settings, self._given = settings, given
         self._scenario = given.played(settings.name)
+        self._done, self._updates, self._decisions = 0, 0, 0
         torch.manual_seed(given.seed)
         self._network = settings.fresh()
         last = self._network.score[1]
@@ -187,18 +198,13 @@ class DecimaLearner:
         with torch.no_grad():
             # Nearly uniform at first, so that what is drawn tells of all options.
             last.weight.mul_(0.01)
-        self._network.normalise(torch.from_numpy(self._first_look()))
+        met = [seen.x for seen in self._episodes("look").seen]
+        self._network.normalise(torch.from_numpy(np.concatenate(met)))
         self._adam = torch.optim.Adam(self._network.parameters(), settings.learning_rate)
         self._gate = Gate(
             self._scenario, settings.gate_workloads, np.inf, "cpu", returns=self._returns
         )
-        self._done, self._updates, self._decisions = 0, 0, 0
         self._gate.look(self._network, self._adam)
-
-    def _first_look(self) -> Any:
-        s = self._settings
-        seeds = self._workloads("look")[:: s.alike]
-        return np.concatenate([seen.x for seen in self._episodes(seeds, "look").seen])
 
     @staticmethod
     def _returns(network: Any, scenario: Scenario, seeds: Sequence[int]) -> Floats:
@@ -212,7 +218,7 @@ class DecimaLearner:
     def step(self, most: int) -> tuple[int, Mapping[str, float]]:
         """Play a batch of episodes and learn from it."""
         s = self._settings
-        played = self._episodes(self._workloads("train"), "train")
+        played = self._episodes("train")
         measured = self._learn(played)
         self._done += s.copies
         self._updates += 1
@@ -223,22 +229,19 @@ class DecimaLearner:
         measured["gate"] = self._gate.looks[-1]
         return s.copies, measured
 
-    def _workloads(self, purpose: str) -> list[int]:
-        """Return the seed of each copy's next workload."""
-        s = self._settings
-        rng = generator(self._given.seed, "workloads", purpose, self._updates_so_far)
-        return np.repeat(rng.integers(_SEEDS, size=s.copies // s.alike), s.alike).tolist()
-
-    @property
-    def _updates_so_far(self) -> int:
-        return getattr(self, "_updates", 0)
-
-    def _episodes(self, seeds: Sequence[int], purpose: str) -> _Played:
-        """Play episodes by draws from the network's softmax."""
-        s, network = self._settings, self._network
-        rng = generator(self._given.seed, "draws", purpose, self._updates_so_far)
+    def _episodes(self, purpose: str) -> _Played:
+        """Play the next batch of episodes by draws from the network's softmax."""
+        s, network, tau = self._settings, self._network, self._given.discount_seconds
+        rng = generator(self._given.seed, purpose, self._updates)
+        groups = s.copies // s.alike
+        left = 1 - self._done / s.n_steps
+        ends = tau * s.cut / left * (_SHORTEST + rng.exponential(1 - _SHORTEST, groups))
         playing = Selecting(
-            self._scenario, seeds, late=s.late, wide=VARIANTS[s.title] == LACHESIS
+            self._scenario,
+            np.repeat(rng.integers(_SEEDS, size=groups), s.alike).tolist(),
+            late=s.late,
+            wide=VARIANTS[s.title] == LACHESIS,
+            horizons=np.repeat(ends, s.alike),
         )
         seen, rows, option, likely = [], [], [], []
         times, rewards = [], []
@@ -257,8 +260,8 @@ class DecimaLearner:
             rewards.append(playing.paid.copy())
         times.append(playing.time.copy())
         advantage = advantages(
-            np.array(rewards), np.array(times), _alive(rows, len(seeds)),
-            tau=self._given.discount_seconds, alike=s.alike if len(set(seeds)) < len(seeds) else 1,
+            np.array(rewards), np.array(times), _alive(rows, s.copies),
+            tau=tau, alike=s.alike,
         )  # fmt: skip
         return _Played(seen, rows, option, likely, advantage, playing.returns)
 
@@ -355,9 +358,7 @@ def selected(network: GraphScorer, scenario: Scenario, seeds: Sequence[int]) -> 
     return playing
 
 
-def advantages(
-    rewards: Floats, times: Floats, alive: Mask, *, tau: float, alike: int
-) -> Floats:
+def advantages(rewards: Floats, times: Floats, alive: Mask, *, tau: float, alike: int) -> Floats:
     """Return discounted returns less the mean of those that the others had at that time, [T, N].
 
     The others of an episode play the same workload; one that has ended has a return of 0. What

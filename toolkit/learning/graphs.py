@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toolkit.features.graph import Graph
-from toolkit.workload import Indices, Ints, Vector
+from toolkit.workload import Floats, Indices, Ints, Vector
 
 
 class Seen(NamedTuple):
@@ -162,7 +162,7 @@ def summed(values: Tensor, of: Tensor, scenes: int) -> Tensor:
     return values.new_zeros(scenes).index_add(0, of, values)
 
 
-def best(scores: Vector, of: Ints) -> Ints:
+def best(scores: Vector | Floats, of: Ints) -> Ints:
     """Return the option of greatest score of each scene, ties to the first; shape [B].
 
     Args:

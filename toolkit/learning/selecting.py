@@ -125,6 +125,8 @@ class Selecting:
         seeds: Of the workloads, and of their luck; those that are the same are planned once.
         late: See :func:`toolkit.policies.graph_deft.choosing`.
         wide: Whether graphs hold the features that only Lachesis sees.
+        horizons: Seconds at which each episode is cut, if not before at that of the scenario;
+            shape [N].
 
     Attributes:
         over: ``GOING``, ``TERMINATED`` or ``TRUNCATED``, shape [N].
@@ -134,9 +136,17 @@ class Selecting:
     """
 
     def __init__(
-        self, scenario: Scenario, seeds: Sequence[int], *, late: bool, wide: bool
+        self,
+        scenario: Scenario,
+        seeds: Sequence[int],
+        *,
+        late: bool,
+        wide: bool,
+        horizons: Floats | None = None,
     ) -> None:
-        self._scenario, self._late, self._wide = scenario, late, wide
+        self._late, self._wide = late, wide
+        ends = np.full(len(seeds), np.inf) if horizons is None else horizons
+        self._horizons: Floats = np.minimum(ends, scenario.horizon)
         self._columns = reward.columns(scenario.weights)
         self._signed = reward.signed(scenario.weights)
         planned = {seed: scenario.plan(seed) for seed in dict.fromkeys(seeds)}
@@ -192,14 +202,13 @@ class Selecting:
         self._advance(self.going.tolist(), chosen)
 
     def _advance(self, rows: Sequence[int], chosen: Ints) -> None:
-        horizon = self._scenario.horizon
         self.paid[:] = 0.0
         for i, task in zip(rows, chosen.tolist(), strict=True):
             c = self._copies[i]
             state = c.scene.state
             before = state.totals[self._columns]
             self.over[i] = carry_on(
-                c.scene.handle, c.queues, c.keys, c.mask, task, horizon, self._late
+                c.scene.handle, c.queues, c.keys, c.mask, task, self._horizons[i], self._late
             )
             self.time[i] = state.time[0]
             self.paid[i] = float(self._signed @ (state.totals[self._columns] - before))
