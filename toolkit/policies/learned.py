@@ -29,6 +29,7 @@ _AGAIN = "train it again: toolkit train +algo=<name> force=true"
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "scorer": ("toolkit.learning.networks:Ensemble", "toolkit.policies.learned:Learned"),
+    "agents": ("toolkit.learning.agents:Agents", "toolkit.policies.agents:Together"),
 }
 """What an artefact may hold: its network, and the policy that acts by it."""
 
