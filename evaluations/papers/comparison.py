@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from evaluations.cells import BOUND, FAILED, cells
+from evaluations.metrics import MORE_IS_BETTER
+from evaluations.papers.report import interval
 from evaluations.yardstick import ratio_of
 from toolkit.errors import ToolkitError
 from toolkit.seeding import GATE, generator
 from toolkit.statistics import Floats, Interval
-
-MORE_IS_BETTER = ("throughput",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,45 @@ class Compared:
         base = self.cells[against].groupby("seed")[metric].mean()
         found: Floats = np.log(mine.to_numpy()) - np.log(base.reindex(mine.columns).to_numpy())
         return found
+
+    def matrix(self, arm: str, metric: str) -> Floats:
+        """Return a metric such that less is better, shape [trainings, workloads]."""
+        told = self.cells[arm].pivot_table(index="training", columns="seed", values=metric)
+        found: Floats = told.to_numpy(dtype=np.float64)
+        return 1 / found if metric in MORE_IS_BETTER else found
+
+    def order(self, metric: str) -> list[str]:
+        """Return the arms that have a metric, the best first."""
+        best = self.best(metric)
+        arms = [a for a in self.cells if metric in self.cells[a]]
+        return sorted(arms, key=lambda a: (-self.gain(a, best, metric).value, a))
+
+    def ranking(self, metric: str, heading: str, more: Sequence[str] = ()) -> pd.DataFrame:
+        """Return a row per arm, the best first: its mean, and its ratio to the best rival.
+
+        Args:
+            metric: Of which.
+            heading: What the column of means is called, with its unit.
+            more: Others that ratios are told to.
+        """
+        best = self.best(metric)
+        rows = []
+        for arm in self.order(metric):
+            row = {
+                "policy": arm,
+                "trainings": self.trainings(arm),
+                f"mean {heading}": float(self.cells[arm][metric].mean()),
+            }
+            for other in dict.fromkeys([best, *more]):
+                r = self.ratio(arm, other, metric)
+                row[f"of {other}"] = interval(r.value, r.low, r.high)
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def trainings(self, arm: str) -> str:
+        """Return how many trainings an arm has, "" for one or none."""
+        n = int(self.cells[arm]["training"].nunique())
+        return str(n) if n > 1 else ""
 
 
 def compared(

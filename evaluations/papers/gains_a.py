@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -102,17 +102,11 @@ def _ranking(grounds: Mapping[str, Compared], policy: str, command: str) -> Find
     )  # fmt: skip
 
 
-def _order(played: Compared, metric: str) -> Sequence[str]:
-    best = played.best(metric)
-    arms = [a for a in played.cells if metric in played.cells[a]]
-    return sorted(arms, key=lambda a: -played.gain(a, best, metric).value)
-
-
 def _to_the_heuristic(grounds: Mapping[str, Compared], policy: str) -> Table:
     """Return the paper's Table 2: everything relative to the reactive heuristic."""
     rows = []
-    for arm in _order(grounds["open"], "latency_mean"):
-        row = {"policy": arm, "trainings": _trainings(grounds["open"], arm)}
+    for arm in grounds["open"].order("latency_mean"):
+        row = {"policy": arm, "trainings": grounds["open"].trainings(arm)}
         for heading, metric in (
             ("latency reduction (%)", "latency_mean"),
             ("throughput increase (%)", "throughput"),
@@ -131,25 +125,9 @@ def _to_the_heuristic(grounds: Mapping[str, Compared], policy: str) -> Table:
 
 
 def _to_the_best(metric: str, played: Compared) -> Table:
-    best = played.best(metric)
-    rows = []
-    for arm in _order(played, metric):
-        ratio = played.ratio(arm, best, metric)
-        rows.append(
-            {
-                "policy": arm,
-                "trainings": _trainings(played, arm),
-                f"mean {_UNIT[metric]}": float(played.cells[arm][metric].mean()),
-                f"of {best}": interval(ratio.value, ratio.low, ratio.high),
-            }
-        )
     return Table(
-        caption=f"{_UNIT[metric].capitalize()} on `{' '.join(played.ground)}`. {best} is the "
-        "better of static and reactive on training workloads; geometric means of ratios.",
-        frame=pd.DataFrame(rows),
+        caption=f"{_UNIT[metric].capitalize()} on `{' '.join(played.ground)}`. "
+        f"{played.best(metric)} is the better of static and reactive on training workloads; "
+        "geometric means of ratios.",
+        frame=played.ranking(metric, _UNIT[metric]),
     )
-
-
-def _trainings(played: Compared, arm: str) -> str:
-    n = int(played.cells[arm]["training"].nunique())
-    return str(n) if n > 1 else ""

@@ -10,9 +10,9 @@ import pandas as pd
 
 from evaluations.arms import Followed
 from evaluations.papers import judging_a as judging
-from evaluations.papers import pictures_a as pictures
 from evaluations.papers.claims import Finding
 from evaluations.papers.comparison import Compared
+from evaluations.papers.curves import learning_curves
 from evaluations.papers.part import Part
 from evaluations.papers.report import Picture, Table, interval
 from evaluations.papers.stability import (
@@ -103,7 +103,7 @@ def part(trained: Mapping[str, Sequence[Followed]], played: Compared, command: s
                 caption="Mean return of the policy as it is after so many decisions, taking its "
                 "best slots on the same training workloads: each training thin, their mean with "
                 "its 95 % interval (t) over trainings. Lines: rules on the same workloads.",
-                draw=partial(pictures.learning_curves, trained, rules),
+                draw=partial(learning_curves, {"decisions taken": trained}, rules),
             )
         ],
         findings=[a5, a6],

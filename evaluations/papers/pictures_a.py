@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from evaluations.arms import Followed
+from evaluations.papers.curves import COLOURS, MARKS, figure_of
 from toolkit.features.observe import features_of
 from toolkit.policies.named import named
 from toolkit.scenarios.pipelines import MIB, Pipelines
@@ -20,82 +20,16 @@ from toolkit.workload import CPUS, MEMORY
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5)]
-_MARKS = ("o", "s", "^", "D", "v", "P")
-
-
-def _figure(columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, list(axes)
-
-
-def learning_curves(
-    trained: Mapping[str, Sequence[Followed]], rules: Mapping[str, float]
-) -> Figure:
-    """Draw the mean return while learning, with 95 % intervals over trainings.
-
-    Args:
-        trained: Trainings by algorithm; the mean is of the points that all of them have.
-        rules: Mean return of rules, drawn as lines.
-    """
-    from scipy.stats import t
-
-    figure, (axis,) = _figure(1, 7.0, 4.0)
-    for i, (algo, each) in enumerate(trained.items()):
-        # A mean over other trainings at every point would tell of those, not of the learning.
-        curves = pd.concat([pd.Series(f.returns, f.decisions) for f in each], axis=1).dropna()
-        x, middle = curves.index.to_numpy(), curves.mean(axis=1).to_numpy()
-        axis.plot(x, middle, color=COLOURS[i], marker=_MARKS[i], markersize=4, label=algo)
-        if len(each) > 1:
-            spread = curves.std(axis=1).to_numpy() / np.sqrt(len(each))
-            half = float(t.ppf(0.975, len(each) - 1)) * spread
-            axis.fill_between(x, middle - half, middle + half, color=COLOURS[i], alpha=0.2, lw=0)
-        for one in each:
-            axis.plot(one.decisions, one.returns, color=COLOURS[i], linewidth=0.6, alpha=0.6)
-    for i, (rule, value) in enumerate(rules.items()):
-        axis.axhline(value, color="black", linewidth=1, linestyle=("--", ":", "-.")[i % 3])
-        axis.text(1.0, value, f" {rule}", transform=axis.get_yaxis_transform(), va="center")
-    lowest = min(float(f.returns.min()) for each in trained.values() for f in each)
-    axis.set_ylim(bottom=lowest - 0.05 * abs(lowest))
-    axis.set(xlabel="decisions taken", ylabel="mean return on training workloads (reward)")
-    axis.legend(frameon=False, loc="lower right")
-    return figure
-
-
-def against_variation(levels: Sequence[float], gains: Mapping[str, Sequence[Interval]]) -> Figure:
-    """Draw the advantage in latency against the coefficient of variation of the data."""
-    figure, (axis,) = _figure(1, 6.0, 3.8)
-    for i, (arm, found) in enumerate(gains.items()):
-        middle = 100 * np.array([g.value for g in found])
-        ends = 100 * np.array([[g.value - g.low, g.high - g.value] for g in found]).T
-        x = np.asarray(levels) + 0.012 * (i - (len(gains) - 1) / 2)
-        axis.errorbar(
-            x, middle, yerr=ends, color=COLOURS[i], marker=_MARKS[i], capsize=3, label=arm,
-            linestyle=("-", "--", ":", "-.")[i % 4],
-        )  # fmt: skip
-    axis.axhline(0, color="black", linewidth=0.8)
-    axis.set(
-        xlabel="coefficient of variation of the size of the data",
-        ylabel="latency saved against\nthe better of static and reactive (%)",
-    )
-    axis.legend(frameon=False)
-    return figure
 
 
 def step_times(times: pd.DataFrame, exponents: Mapping[str, Interval]) -> Figure:
     """Draw the time of a step against size, with the fitted powers."""
-    figure, axes = _figure(len(exponents), 8.0, 3.6)
+    figure, axes = figure_of(len(exponents), 8.0, 3.6)
     for i, (axis, (grows, power)) in enumerate(zip(axes, exponents.items(), strict=True)):
         part = times[times["grows"] == grows]
         x, y = part["size"].to_numpy(dtype=float), part["step_ms"].to_numpy()
-        axis.loglog(x, y, _MARKS[i], color=COLOURS[i], label="measured")
+        axis.loglog(x, y, MARKS[i], color=COLOURS[i], label="measured")
         level = np.exp(np.mean(np.log(y) - power.value * np.log(x)))
         told = f"size^{power.value:.2f} [{power.low:.2f}, {power.high:.2f}]"
         axis.loglog(x, level * x**power.value, color="black", linewidth=1, label=told)
@@ -198,8 +132,8 @@ def profiles(policies: Mapping[str, str], scenario: Pipelines, seed: int) -> Fig
 
 def front(weights: Sequence[float], latency: Sequence[float], cost: Sequence[float]) -> Figure:
     """Draw latency against cost of policies that were trained under growing weights of cost."""
-    figure, (axis,) = _figure(1, 5.5, 3.8)
-    axis.plot(cost, latency, marker=_MARKS[0], color=COLOURS[0], label="PPO by weight of cost")
+    figure, (axis,) = figure_of(1, 5.5, 3.8)
+    axis.plot(cost, latency, marker=MARKS[0], color=COLOURS[0], label="PPO by weight of cost")
     for weight, x, y in zip(weights, cost, latency, strict=True):
         axis.annotate(f"{weight:g}", (x, y), xytext=(5, 5), textcoords="offset points")
     axis.set(xlabel="cost (CPU-equivalent s per pipeline)", ylabel="mean latency (s)")
