@@ -43,6 +43,7 @@ class TogetherBatch:
         invalid: Whose choices were masked, shape [N, n].
         instants: Choices of each agent since its episode began, shape [N].
         chosen: Slots that were chosen since then, of each copy, each shape [n].
+        turns: Agents in the order in which the engine asks, shape [N, n].
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class TogetherBatch:
         self.instants: Ints = np.zeros(N, dtype=np.int64)
         self.chosen: list[list[list[int]]] = [[] for _ in range(N)]
         self._keys: Indices = np.zeros((N, n, K), dtype=np.int32)
-        self._turns: Ints = np.zeros((N, n), dtype=np.int64)
+        self.turns: Ints = np.zeros((N, n), dtype=np.int64)
         self._copies: Ints = np.arange(N)
 
     @property
@@ -87,7 +88,7 @@ class TogetherBatch:
         chosen = np.asarray(actions, dtype=np.int64)
         going = self.over == GOING
         self.rewards[:] = self.elapsed[:] = 0
-        for turn in self._turns.T:
+        for turn in self.turns.T:
             batch.step(chosen[copies, turn])
             self.rewards += batch.numbers[:, REWARD]
             self.elapsed += batch.numbers[:, ELAPSED]
@@ -147,7 +148,7 @@ class TogetherBatch:
         return np.asarray(self.batch.scene(i).workload.arrays.order, dtype=np.int64)
 
     def _begun(self, i: int, chosen: Sequence[Sequence[int]]) -> None:
-        self._turns[i] = self._order(i)
+        self.turns[i] = self._order(i)
         self.chosen[i] = [list(slots) for slots in chosen]
         self.instants[i] = len(chosen)
         self.rewards[i] = self.elapsed[i] = 0

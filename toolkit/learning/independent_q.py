@@ -4,8 +4,8 @@ Tan, Multi-Agent Reinforcement Learning: Independent vs. Cooperative Agents, ICM
 agent is a learner of masked double DQN (:mod:`toolkit.learning.dqn`) with networks, targets and
 optimiser of its own; what it learns from is its own observation, choice and following observation
 of a step of all at once, and the reward that all share. The others are part of its environment,
-which changes while they learn. All draw the same steps from memory, as these happened together.
-Which agents explore in a step is drawn for each by itself. The gate keeps the best, as for PPO.
+which changes while they learn. Each draws from a memory of its own, and whether it explores in a
+step is drawn for it by itself. The gate keeps the best, as for PPO.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from d3rlpy.dataset import TransitionMiniBatch
 from torch import Tensor, nn
 
 from toolkit.envs.stepping import GOING, TERMINATED
@@ -24,21 +23,21 @@ from toolkit.envs.together import TogetherBatch
 from toolkit.errors import require
 from toolkit.learning.agents import Agents
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
-from toolkit.learning.dqn import QConfig, QLearning
+from toolkit.learning.dqn import MaskedQ, QConfig, QLearning
 from toolkit.learning.exploration import Play
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given, Learner
 from toolkit.learning.marl_ppo import together_only
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at_together, play_together
+from toolkit.learning.replay import INTERVAL, REWARD, Replay
 from toolkit.learning.rollouts import spread_of_returns
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
-from toolkit.workload import Floats, Ints, Mask, Vector
+from toolkit.workload import Floats, Mask
 
-_REWARD, _TERMINAL, _INTERVAL = range(3)
-"""What each row of numbers holds."""
 _LOOKED = 16_384
+_RING = "ring."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,20 +106,16 @@ class IndependentLearner:
             env.start(i)
         self._seen = env.flat()
         _, n, width = self._seen.shape
-        self._algos = [settings.algo(env.sizes, given.device) for _ in range(n)]
+        made: Any = [settings.algo(env.sizes, given.device) for _ in range(n)]
+        self._algos: list[MaskedQ] = made
         steps = max(1, _LOOKED // (copies * n))
         seen = looked_at_together(scenario, copies=copies, steps=steps, seed=given.seed)
         for i, algo in enumerate(self._algos):
             algo.create_impl((width,), env.sizes[1])
             normalise(algo.networks().values(), seen[:, i])
         self._rng = generator(given.seed, "online")
-        capacity = self._play.capacity
-        # Rings: an observation and the one after it lie apart, as an episode may end between.
-        self._before: Vector = np.zeros((capacity, n, width), dtype=np.float32)
-        self._after: Vector = np.zeros((capacity, n, width), dtype=np.float32)
-        self._numbers: Vector = np.zeros((capacity, 3), dtype=np.float32)
-        self._actions: Ints = np.zeros((capacity, n), dtype=np.int64)
-        self._count = 0
+        self._replays = [Replay(self._play.capacity, width) for _ in range(n)]
+        self._drawn, self._episodes = 0, 0
         self._scale = 1.0
         self._returns: list[float] = []
         self._gate = Gate(
@@ -135,48 +130,33 @@ class IndependentLearner:
 
     def step(self, most: int) -> tuple[int, Mapping[str, float]]:
         """Play some choices of all agents, and let each take one gradient step."""
-        if self._count == 0:
+        if self._replays[0].count == 0:
             self._fill()
-        epsilon = self._play.share(self.done / self._settings.n_steps)
+        s, progress = self._settings, self.done / self._settings.n_steps
         self._returns = []
         for _ in range(self._play.rounds):
-            self._decide(epsilon)
-        rows = self._rng.integers(0, self._held, self._settings.batch_size)
-        told = [algo.update(self._batch(i, rows)) for i, algo in enumerate(self._algos)]
+            choices = self._replays[0].count - self._drawn
+            epsilon = self._play.share(progress, decisions=choices, episodes=self._episodes)
+            self._episodes += int(self._decide(epsilon).sum())
+        told = []
+        for algo, replay in zip(self._algos, self._replays, strict=True):
+            _, batch = replay.draw(s.batch_size, self._rng, scale=self._scale, progress=progress)
+            told.append(algo.update(batch))
         measured = {key: float(np.mean([each[key] for each in told])) for key in told[0]}
-        if self.done % self._settings.gate_every == 0 or self.done >= self._settings.n_steps:
+        if self.done % s.gate_every == 0 or self.done >= s.n_steps:
             self._gate.look(self.present())
         measured |= {"epsilon": epsilon, "gate": self._gate.looks[-1]}
-        return 1, measured | (
-            {"return": float(np.mean(self._returns))} if self._returns else {}
-        )  # fmt: skip
-
-    @property
-    def _held(self) -> int:
-        return min(self._count, self._play.capacity)
-
-    def _batch(self, i: int, rows: Ints) -> TransitionMiniBatch:
-        """Return what an agent learns from in some steps that are remembered."""
-        numbers = self._numbers[rows]
-        return TransitionMiniBatch(
-            observations=self._before[rows, i],
-            actions=self._actions[rows, i, None].astype(np.float32),
-            rewards=numbers[:, [_REWARD]] / np.float32(self._scale),
-            next_observations=self._after[rows, i],
-            next_actions=np.zeros((len(rows), 1), dtype=np.float32),
-            terminals=numbers[:, [_TERMINAL]],
-            intervals=numbers[:, [_INTERVAL]],
-            transitions=[],
-        )
+        return 1, measured | ({"return": float(np.mean(self._returns))} if self._returns else {})
 
     def _fill(self) -> None:
         """Play draws before anything is learnt, and measure rewards by what follows in them."""
-        play = self._play
+        play, first = self._play, self._replays[0]
         rounds = -(-play.before // play.copies)
         ended = np.array([self._decide(1.0) for _ in range(rounds)])
-        told = self._numbers[: rounds * play.copies].reshape(rounds, play.copies, 3)
+        self._drawn = first.count
+        told = first.numbers[: self._drawn].reshape(rounds, play.copies, -1)
         self._scale = spread_of_returns(
-            told[..., _REWARD], np.exp(-told[..., _INTERVAL]), 1.0 - ended.astype(np.float32)
+            told[..., REWARD], np.exp(-told[..., INTERVAL]), 1.0 - ended.astype(np.float32)
         )
 
     def _decide(self, epsilon: float) -> Mask:
@@ -188,16 +168,15 @@ class IndependentLearner:
         for i, algo in enumerate(self._algos):
             rows = np.flatnonzero(greedy[:, i])
             if len(rows):
-                chosen[rows, i] = algo.predict(seen[rows, i])
+                best = algo.best(torch.from_numpy(seen[rows, i]).to(self._given.device))
+                chosen[rows, i] = best.cpu().numpy()
         env.step(chosen)
+        after, terminal = env.flat(), env.over == TERMINATED
+        intervals = env.elapsed / self._given.discount_seconds
+        rewards = env.rewards.astype(np.float32)
+        for i, replay in enumerate(self._replays):
+            replay.put(seen[:, i], chosen[:, i], rewards, after[:, i], terminal, intervals)
         ended: Mask = env.over != GOING
-        places = (self._count + np.arange(len(chosen))) % self._play.capacity
-        self._before[places], self._after[places] = seen, env.flat()
-        self._actions[places] = chosen
-        self._numbers[places, _REWARD] = env.rewards
-        self._numbers[places, _TERMINAL] = env.over == TERMINATED
-        self._numbers[places, _INTERVAL] = env.elapsed / self._given.discount_seconds
-        self._count += len(chosen)
         for i in np.flatnonzero(ended).tolist():
             self._returns.append(float(env.batch.returns[i]))
             env.start(i)
@@ -232,21 +211,21 @@ class IndependentLearner:
         Returns:
             Shape [B, n].
         """
-        agents, found = self.present(), []
-        with torch.inference_mode():
-            for i in range(len(self._algos)):
-                told = [q.action_values(x[:, i]) for q in agents.actor(i).members]
-                found.append(torch.stack(told).mean(0).amax(1))
-        return torch.stack(found, dim=1) * self._scale
+        told = [algo.worth(x[:, i].to(self._given.device)) for i, algo in enumerate(self._algos)]
+        return torch.stack([each for each in told if each is not None], dim=1).cpu() * self._scale
 
     def story(self) -> Mapping[str, float]:
         """Return how many decisions were played, and what the gate saw."""
-        return {**self._gate.story(), "decisions": float(self._count * len(self._algos))}
+        decisions = sum(replay.count for replay in self._replays)
+        return {**self._gate.story(), "decisions": float(decisions)}
 
     def state(self) -> State:
         """Return weights, moments, counters, generators, what is remembered, and the copies."""
         best, seen = self._gate.state()
-        rings = {k: torch.from_numpy(v[: self._held]) for k, v in self._rings().items()}
+        remembered = [replay.state() for replay in self._replays]
+        rings = {
+            f"{_RING}{i}.{k}": v for i, (held, _) in enumerate(remembered) for k, v in held.items()
+        }
         return State(
             tensors={
                 **packed(self._modules(), self._optimisers()),
@@ -256,7 +235,9 @@ class IndependentLearner:
             },
             numbers={
                 "done": self.done,
-                "count": self._count,
+                "replays": [counted for _, counted in remembered],
+                "drawn": self._drawn,
+                "episodes": self._episodes,
                 "scale": self._scale,
                 "gate": seen,
                 "online": state_of(self._rng),
@@ -266,27 +247,21 @@ class IndependentLearner:
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
-        told = state.numbers
-        unpack(state.tensors, self._modules(), self._optimisers())
-        torch.set_rng_state(state.tensors["torch"])
-        self._gate.restore(state.tensors, told["gate"])
-        for name, ring in self._rings().items():
-            held = state.tensors[name].numpy()
-            ring[: len(held)] = held
-        self._count, self._scale = int(told["count"]), float(told["scale"])
+        told, tensors = state.numbers, state.tensors
+        unpack(tensors, self._modules(), self._optimisers())
+        torch.set_rng_state(tensors["torch"])
+        self._gate.restore(tensors, told["gate"])
+        for i, (replay, counted) in enumerate(zip(self._replays, told["replays"], strict=True)):
+            start = f"{_RING}{i}."
+            own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+            replay.restore(own, counted)
+        self._drawn, self._episodes = int(told["drawn"]), int(told["episodes"])
+        self._scale = float(told["scale"])
         self._rng.bit_generator.state = told["online"]
         for algo in self._algos:
             algo.set_grad_step(int(told["done"]))
         self._env.restore(told["copies"])
         self._seen = self._env.flat()
-
-    def _rings(self) -> dict[str, Any]:
-        return {
-            "ring.before": self._before,
-            "ring.after": self._after,
-            "ring.numbers": self._numbers,
-            "ring.actions": self._actions,
-        }
 
     def _modules(self) -> dict[str, nn.Module]:
         return {
