@@ -27,7 +27,7 @@ from toolkit.learning.dqn import MaskedQ, QConfig, QLearning
 from toolkit.learning.exploration import Play
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given, Learner
-from toolkit.learning.marl_ppo import together_only
+from toolkit.learning.marl_ppo import LOOKED, together_only
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at_together, play_together
 from toolkit.learning.replay import INTERVAL, REWARD, Replay
@@ -36,7 +36,6 @@ from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import Floats, Mask
 
-_LOOKED = 16_384
 _RING = "ring."
 
 
@@ -108,7 +107,7 @@ class IndependentLearner:
         _, n, width = self._seen.shape
         made: Any = [settings.algo(env.sizes, given.device) for _ in range(n)]
         self._algos: list[MaskedQ] = made
-        steps = max(1, _LOOKED // (copies * n))
+        steps = max(1, LOOKED // copies)
         seen = looked_at_together(scenario, copies=copies, steps=steps, seed=given.seed)
         for i, algo in enumerate(self._algos):
             algo.create_impl((width,), env.sizes[1])

@@ -39,8 +39,8 @@ from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import ALLOCATION, Floats, Ints, Mask, Vector
 
-_LOOKED = 16_384
-"""Observations from which is standardised."""
+LOOKED = 1024
+"""Observations of each agent from which is standardised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class MarlLearner:
         self._gate = Gate(
             self._scenario, settings.gate_workloads, np.inf, given.device, self._returned
         )
-        steps = max(1, _LOOKED // (settings.copies * len(self._env.agents)))
+        steps = max(1, LOOKED // settings.copies)
         seen = looked_at_together(
             self._scenario, copies=settings.copies, steps=steps, seed=given.seed
         )
