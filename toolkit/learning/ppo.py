@@ -23,7 +23,7 @@ from toolkit.learning.actor_critic import ReplayPPO
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.distil import distilled
 from toolkit.learning.gate import Gate
-from toolkit.learning.learner import Given
+from toolkit.learning.learner import Given, Learner
 from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at
@@ -131,7 +131,7 @@ class PPO:
         """True: through ``stages``."""
         return True
 
-    def start(self, given: Given) -> PPOLearner:
+    def start(self, given: Given) -> Learner:
         """Return a training before its first step."""
         return PPOLearner(self, given)
 
