@@ -14,7 +14,8 @@ from evaluations.arms import Arm, Followed, followed, trained
 from evaluations.metrics import MORE_IS_BETTER, UNITS
 from evaluations.offline_to_online import merged
 from evaluations.papers.comparison import Compared, compared
-from evaluations.papers.curves import disagreements, learning_curves
+from evaluations.papers.curves import against, disagreements, learning_curves
+from evaluations.papers.part import percent
 from evaluations.papers.report import Picture, Produced, Table, interval, publish
 from evaluations.papers.sizes import require_size
 from evaluations.papers.stability import disagreement, drawdown
@@ -25,7 +26,7 @@ from toolkit.report import Report
 from toolkit.revision import revision
 from toolkit.seeding import generator
 from toolkit.simulator.simulator import SIMULATOR
-from toolkit.statistics import bootstrap, mean
+from toolkit.statistics import Interval, bootstrap, mean
 from toolkit.store import fingerprint
 
 if TYPE_CHECKING:
@@ -45,6 +46,34 @@ class Place:
     plays: Sequence[str]
     drift: Sequence[Mapping[str, Any]] = ()
     discount_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Something of the scenario that is varied, without training anew.
+
+    Args:
+        ground: On which.
+        what: In words.
+        setting: Word of the scenario, e.g. ``scenario.cv``.
+        values: Ascending.
+    """
+
+    ground: str
+    what: str
+    setting: str
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        told = list(self.values)
+        require(
+            len(told) >= 2 and told == sorted(set(told)),
+            f"experiment.levels.values must ascend, two or more, got {told}",
+        )
+        require(
+            self.setting.startswith("scenario."),
+            f"experiment.levels.setting must begin with scenario., got {self.setting!r}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +123,7 @@ class Learners:
         metrics: What is compared; the first ranks.
         questions: What is to be answered.
         first_seed: Seed of the first unseen workload.
+        levels: What is varied on one of the grounds; None for nothing.
     """
 
     name: str
@@ -109,6 +139,7 @@ class Learners:
     first_seed: int
     rules: Sequence[str] = ()
     also: Sequence[str] = ()
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         require_size(self.size, self.sizes, self.first_seed)
@@ -123,6 +154,8 @@ class Learners:
             known = [*self.rivals, *self.rules, *self.arms]
             if other not in known:
                 raise unknown("arm or rule", other, known)
+        if self.levels is not None and self.levels.ground not in self.grounds:
+            raise unknown("ground", self.levels.ground, self.grounds)
         for name, place in self.grounds.items():
             _ = self._arms(name, place)  # which refuses what makes no sense
 
@@ -150,10 +183,12 @@ class Learners:
         found = {}
         for ground, place in self.grounds.items():
             told = {a: [followed(p) for p in made[_joined(ground, a)]] for a in self.arms}
-            played = self._played(place, told, size, cfg)
+            played = self._played(self._plays(place), told, cfg)
             found[ground] = Ground(followed=told, played=played)
             self._record(ground, found[ground])
         parts = [self._of(ground, one) for ground, one in found.items()]
+        if self.levels is not None:
+            parts.append(self._varied(self.levels, found[self.levels.ground], cfg))
         stated = [q.stated for q in self.questions]
         produced = Produced(
             suite=self.name,
@@ -193,12 +228,42 @@ class Learners:
         return [*place.plays, *self.sizes[self.size].overrides]
 
     def _played(
-        self, place: Place, told: Mapping[str, Sequence[Followed]], size: Size, cfg: DictConfig
+        self, words: Sequence[str], told: Mapping[str, Sequence[Followed]], cfg: DictConfig
     ) -> Compared:
+        size = self.sizes[self.size]
         arms = {n: [n] for n in (*self.rivals, *self.rules)}
         arms |= {a: [f.policy for f in each] for a, each in told.items()}
         seeds = range(self.first_seed, self.first_seed + size.workloads)
-        return compared(self._plays(place), arms, self.rivals, size.chosen_on, seeds, cfg)
+        return compared(words, arms, self.rivals, size.chosen_on, seeds, cfg)
+
+    def _varied(
+        self, levels: Levels, ground: Ground, cfg: DictConfig
+    ) -> tuple[list[Table], list[Picture]]:
+        """Return what arms gain over the best rule at every level."""
+        metric, words = self.metrics[0], self._plays(self.grounds[levels.ground])
+        gains: dict[str, list[Interval]] = {arm: [] for arm in self.arms}
+        rows = []
+        for value in levels.values:
+            played = self._played([*words, f"{levels.setting}={value}"], ground.followed, cfg)
+            best = played.best(metric)
+            row: dict[str, Any] = {levels.what: value, "best rule": best}
+            for arm, found in gains.items():
+                found.append(played.gain(arm, best, metric))
+                row[f"{arm} saves"] = percent(found[-1])
+            rows.append(
+                {**row, "no policy saves more than": percent(played.possible(best, metric))}
+            )
+        table = Table(
+            caption=f"{levels.ground}: {metric} saved against the best rule as {levels.what} "
+            "varies, policies as they are.",
+            frame=pd.DataFrame(rows),
+        )
+        picture = Picture(
+            name="levels",
+            caption=f"{metric} saved as {levels.what} grows, with 95 % intervals.",
+            draw=partial(against, levels.what, levels.values, gains, metric),
+        )
+        return [table], [picture]
 
     def _of(self, name: str, ground: Ground) -> tuple[list[Table], list[Picture]]:
         """Return tables and pictures of a ground."""

@@ -44,6 +44,7 @@ ONLY_IN = {
         "toolkit/data/buffer.py",
         "toolkit/data/coverage.py",
         "toolkit/data/padding.py",
+        "toolkit/learning/priorities.py",
         "toolkit/simulator/*.py",
         "toolkit/envs/*.py",
         "collectors/genomics*.py",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from evaluations.papers.stability import disagreement
+from toolkit.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,6 +82,26 @@ def disagreements(panels: Mapping[str, Mapping[str, Sequence[Followed]]]) -> Fig
             axis.semilogy(x, share, color=colour, marker=mark, markersize=4, label=arm)
         axis.set(xlabel=label, ylabel="variance of values over trainings\nby variance of returns")
         axis.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def against(
+    what: str, levels: Sequence[float], gains: Mapping[str, Sequence[Interval]], metric: str
+) -> Figure:
+    """Draw the share of a metric that is saved against the best rule, level by level."""
+    figure, (axis,) = figure_of(1, 6.0, 3.8)
+    shift = 0.006 * (max(levels) - min(levels))
+    for i, (arm, found) in enumerate(gains.items()):
+        middle = 100 * np.array([g.value for g in found])
+        ends = 100 * np.array([[g.value - g.low, g.high - g.value] for g in found]).T
+        x = np.asarray(levels) + shift * (i - (len(gains) - 1) / 2)
+        axis.errorbar(
+            x, middle, yerr=ends, color=COLOURS[i % len(COLOURS)], marker=MARKS[i % len(MARKS)],
+            capsize=3, label=arm, linestyle=("-", "--", ":", "-.")[i % 4],
+        )  # fmt: skip
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set(xlabel=what, ylabel=f"{metric} saved against\nthe best rule (%)")
+    axis.legend(frameon=False, fontsize="small")
     return figure
 
 

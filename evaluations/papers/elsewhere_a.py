@@ -14,6 +14,7 @@ from evaluations.papers import judging_a as judging
 from evaluations.papers import pictures_a as pictures
 from evaluations.papers.claims import NOT_COMPARABLE, Finding
 from evaluations.papers.comparison import Compared, slope
+from evaluations.papers.curves import against
 from evaluations.papers.part import Part, percent
 from evaluations.papers.report import Picture, Table, interval
 from toolkit.seeding import generator
@@ -83,7 +84,13 @@ def variation(
             Picture(
                 name="variation",
                 caption="Latency saved as the data vary more, with 95 % intervals.",
-                draw=partial(pictures.against_variation, levels, gains),
+                draw=partial(
+                    against,
+                    "coefficient of variation of the size of the data",
+                    levels,
+                    gains,
+                    "latency",
+                ),  # fmt: skip,
             )
         ],
         findings=[finding],

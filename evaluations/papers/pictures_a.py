@@ -23,26 +23,6 @@ if TYPE_CHECKING:
 _TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5)]
 
 
-def against_variation(levels: Sequence[float], gains: Mapping[str, Sequence[Interval]]) -> Figure:
-    """Draw the advantage in latency against the coefficient of variation of the data."""
-    figure, (axis,) = figure_of(1, 6.0, 3.8)
-    for i, (arm, found) in enumerate(gains.items()):
-        middle = 100 * np.array([g.value for g in found])
-        ends = 100 * np.array([[g.value - g.low, g.high - g.value] for g in found]).T
-        x = np.asarray(levels) + 0.012 * (i - (len(gains) - 1) / 2)
-        axis.errorbar(
-            x, middle, yerr=ends, color=COLOURS[i], marker=MARKS[i], capsize=3, label=arm,
-            linestyle=("-", "--", ":", "-.")[i % 4],
-        )  # fmt: skip
-    axis.axhline(0, color="black", linewidth=0.8)
-    axis.set(
-        xlabel="coefficient of variation of the size of the data",
-        ylabel="latency saved against\nthe better of static and reactive (%)",
-    )
-    axis.legend(frameon=False)
-    return figure
-
-
 def step_times(times: pd.DataFrame, exponents: Mapping[str, Interval]) -> Figure:
     """Draw the time of a step against size, with the fitted powers."""
     figure, axes = figure_of(len(exponents), 8.0, 3.6)

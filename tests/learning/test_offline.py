@@ -14,6 +14,7 @@ from tests.learning.lessons import (
     bandit,
     cut_after,
     equal,
+    flat,
     learn,
     observation,
     offline,
@@ -103,6 +104,40 @@ def test_d3rlpys_own_loop_runs_it(name):
     values = algo.predict_value(np.asarray(data.observations[:-1]), chosen)
     assert values.shape == (len(data),)
     assert np.isfinite(values).all()
+
+
+def trained(name, data, steps):
+    learner = small(name, n_steps=steps).start(Given(discount_seconds=1.0, seed=0, data=data))
+    for _ in range(steps):
+        learner.step(1)
+    return learner
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_present_policy_is_what_is_kept(name):
+    learner = trained(name, bandit(300), 5)
+    assert equal(learner.present(), learner.network())
+
+
+@pytest.mark.parametrize("name", ["cql", "dqn", "iql"])
+def test_states_are_worth_returns_whatever_their_unit(name):
+    data = bandit(4000, good=0.2)
+    dear = dataclasses.replace(data, reward=50 * data.reward)
+    x = flat(bandit(500, seed=1))
+    worth = trained(name, data, 300).worth(x)
+    assert worth.shape == (500,)
+    torch.testing.assert_close(trained(name, dear, 300).worth(x), 50 * worth, rtol=0.02, atol=0.5)
+    # Values that are maximised tell the best slot; an expectile of 0.5 the mean of the data.
+    fresh = bandit(500, seed=1)
+    paid = np.where(fresh.mask, fresh.candidates[:, :, 0], np.nan)
+    best, mean = np.nanmax(paid, axis=1), np.nanmean(paid, axis=1)
+    known = best if name != "iql" else 0.8 * mean + 0.2 * best
+    assert np.corrcoef(worth.numpy(), known)[0, 1] > 0.8
+    assert worth.mean().item() == pytest.approx(known.mean(), abs=0.25)
+
+
+def test_cloning_knows_no_worth():
+    assert trained("bc", bandit(300), 5).worth(flat(bandit(10))) is None
 
 
 def _silent():

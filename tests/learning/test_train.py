@@ -88,12 +88,26 @@ def test_in_a_calibrated_replay(capsys):
     assert plain["policy"] != told["policy"]
 
 
-def test_online_q_learning(capsys):
+QUICK = ["algo.n_steps=20", "algo.play.before=64", "algo.report_every=10"]
+
+
+@pytest.mark.parametrize("algo", ["dqn_online", "dqn_prioritised"])
+def test_online_q_learning(capsys, algo):
     told = train(
-        capsys, "+algo=dqn_online", "scenario=workflows_tiny", "algo.n_steps=20",
-        "algo.play.before=64", "algo.play.copies=4", "algo.report_every=10",
+        capsys, f"+algo={algo}", "scenario=workflows_tiny", *QUICK, "algo.play.copies=4",
+        "curriculum=[{until: 0.5, overrides: ['scenario.jobs=2']}]",
     )  # fmt: skip
-    assert told["policy"].startswith("dqn_online-")
+    assert told["policy"].startswith(f"{algo}-")
+    assert told["story"]["decisions"] == 64 + 20 * 2 * 4
+
+
+def test_q_learning_of_paper_b_is_online_q_learning_with_other_words(capsys):
+    told = train(capsys, "+algo=dqn_paper_b", "scenario=batches_tiny", *QUICK)
+    assert told["story"]["decisions"] == 64 + 20
+    assert told["command"].startswith("toolkit train +algo=dqn_online ")
+    import shlex
+
+    assert train(capsys, *shlex.split(told["command"])[2:])["policy"] == told["policy"]
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(capsys, own_store):
@@ -179,8 +193,10 @@ def test_several_seeds_are_nested_runs_and_the_same_as_alone(capsys):
 def test_words_that_would_not_be_heeded_are_refused(capsys):
     assert "cql heeds no init" in refused(capsys, "+algo=cql", SAMPLE, "init=x")
     stage = "curriculum=[{until: 0.5, overrides: ['scenario.jobs=2']}]"
-    told = refused(capsys, "+algo=dqn_online", "scenario=workflows_tiny", stage)
-    assert "dqn_online heeds no curriculum" in told
+    assert "cql heeds no curriculum" in refused(capsys, "+algo=cql", SAMPLE, stage)
+    assert "dqn_online heeds no init" in refused(
+        capsys, "+algo=dqn_online", "scenario=workflows_tiny", "init=x"
+    )
     assert "seeds is a list" in refused(capsys, "+algo=cql", SAMPLE, "seeds=3")
 
 

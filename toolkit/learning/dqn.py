@@ -2,7 +2,8 @@
 
 van Hasselt et al., Deep Reinforcement Learning with Double Q-learning, AAAI 2016, arXiv
 1509.06461: the online networks choose the slot whose value the target networks tell. Masks hold
-in the bootstrap's argmax and in the exploration, which draws among the allowed slots only.
+in the bootstrap's argmax and in the exploration, which draws among the allowed slots only. Where
+it plays, what it learns from can be drawn by priorities (:mod:`toolkit.learning.priorities`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from toolkit.learning.exploration import Play
 from toolkit.learning.learner import Given, Learner
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
 from toolkit.learning.offline import Offline
+from toolkit.learning.priorities import Priorities
+from toolkit.learning.replay import WeightedBatch
 from toolkit.learning.scorer import Scorers
+from toolkit.workload import Vector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +60,14 @@ class DQN(QLearning):
 
     Args:
         play: How it plays while it learns; on a dataset it does not.
+        priorities: How it prefers what surprises among what it played; None: all are alike.
+        discount: γ of every decision where it plays, as most papers have it; None: what follows is
+            discounted by the clock, exp(−elapsed/τ).
     """
 
     play: Play | None = None
+    priorities: Priorities | None = None
+    discount: float | None = None
 
     title: ClassVar[str] = "dqn"
 
@@ -68,16 +77,33 @@ class DQN(QLearning):
             self.play is None or self.multi_step == 1,
             "algo.multi_step must be 1 where DQN plays: what was done before differs from now",
         )
+        for name in ("priorities", "discount"):
+            require(
+                self.play is not None or getattr(self, name) is None,
+                f"algo.{name} is heeded only where DQN plays",
+                hint="take toolkit train +algo=dqn_online, or set it to null",
+            )
+        require(
+            self.discount is None or 0 < self.discount <= 1,
+            f"algo.discount must be in (0, 1], got {self.discount}",
+        )
 
     @property
     def name(self) -> str:
-        """``dqn``, and ``dqn_online`` where it plays."""
-        return self.title if self.play is None else f"{self.title}_online"
+        """``dqn``, where it plays ``dqn_online``, and ``dqn_prioritised`` with priorities."""
+        if self.play is None:
+            return self.title
+        return f"{self.title}_{'online' if self.priorities is None else 'prioritised'}"
 
     @property
     def offline(self) -> bool:
         """Whether it learns from a dataset."""
         return self.play is None
+
+    @property
+    def staged(self) -> bool:
+        """Whether it plays, and so can go through a curriculum."""
+        return self.play is not None
 
     def start(self, given: Given) -> Learner:
         """Return a training before its first step."""
@@ -112,6 +138,9 @@ class QImpl(ScorerImpl):
         target_update_interval: Steps between copies to the target networks.
         gamma: Discount of an interval.
         others: See :class:`ScorerImpl`.
+
+    Attributes:
+        errors: Mean over critics of |δ| of each transition of the last batch, shape [B].
     """
 
     _modules: QModules
@@ -123,6 +152,11 @@ class QImpl(ScorerImpl):
         self._conservative, self._gamma = conservative, gamma
         self._target_update_interval = target_update_interval
         hard_sync(self._modules.targ_q_funcs, self._modules.q_funcs)
+        self.errors = torch.zeros(0)
+
+    def worth(self, x: Tensor) -> Tensor:
+        """Return the greatest mean value of a slot that may be chosen, shape [B]."""
+        return torch.stack([q.action_values(x) for q in self._modules.q_funcs]).mean(0).amax(1)
 
     def compute_target(self, batch: TorchMiniBatch) -> Tensor:
         """Return r + γ^Δ min Q′(s′, argmax Q(s′, ·)), shape [B, 1]."""
@@ -137,18 +171,27 @@ class QImpl(ScorerImpl):
             return target
 
     def compute_loss(self, batch: TorchMiniBatch, target: Tensor) -> dict[str, Tensor]:
-        """Return the loss, its terms, and mean and spread of the values of the actions taken."""
+        """Return the loss, its terms, and mean and spread of the values of the actions taken.
+
+        Transitions of a :class:`~toolkit.learning.replay.WeightedBatch` count by their weights.
+        """
         action = batch.actions.long()
+        given = batch.numpy_batch
+        weights: Tensor | float = 1.0
+        if isinstance(given, WeightedBatch):
+            weights = torch.from_numpy(given.weights).to(target.device)
         td = conservative = torch.zeros((), device=target.device)
         values = []
         for critic in self._modules.q_funcs:
             q = critic.action_values(batch.observations)
             taken = q.gather(1, action)
-            td = td + nn.functional.smooth_l1_loss(taken, target)
+            each = nn.functional.smooth_l1_loss(taken, target, reduction="none")
+            td = td + (weights * each).mean()
             if self._conservative > 0:
                 conservative = conservative + (torch.logsumexp(q, 1, keepdim=True) - taken).mean()
             values.append(taken.detach())
         all_values = torch.stack(values)
+        self.errors = (all_values - target).abs().mean(0).flatten()
         told = {
             "loss": td + self._conservative * conservative,
             "td_loss": td,
@@ -190,6 +233,13 @@ class QConfig(ScorerConfig):
 
 class MaskedQ(ScorerAlgo):
     """Masked double DQN, conservative where the configuration says so."""
+
+    @property
+    def errors(self) -> Vector:
+        """Mean over critics of |δ| of each transition of the last batch, shape [B]."""
+        impl: QImpl = self._impl
+        found: Vector = impl.errors.cpu().numpy()
+        return found
 
     def inner_create_impl(self, observation_shape: Any, action_size: int) -> None:
         """Build networks and optimiser."""

@@ -141,6 +141,10 @@ class IQLImpl(ScorerImpl):
         }
         return {k: float(v.detach()) for k, v in told_now.items()}
 
+    def worth(self, x: Tensor) -> Tensor:
+        """Return V, what following the policy of the data is worth by an upper expectile, [B]."""
+        return (self._told(x)[1] + self._modules.value[0].values(x)).flatten()
+
     def _told(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the least that target critics let slots add, [B, K], and their value, [B, 1]."""
         parts = [q.parted(x) for q in self._modules.targ_q_funcs]

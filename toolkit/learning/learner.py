@@ -148,7 +148,11 @@ class Algorithm(Protocol):
 
     @property
     def goes_on(self) -> bool:
-        """Whether it can go on from a policy, and through a curriculum."""
+        """Whether it can go on from a policy."""
+
+    @property
+    def staged(self) -> bool:
+        """Whether it can go through a curriculum."""
 
     def start(self, given: Given) -> Learner:
         """Return a training before its first step."""

@@ -16,7 +16,7 @@ import torch
 from d3rlpy.algos.qlearning.base import QLearningAlgoBase, QLearningAlgoImplBase
 from d3rlpy.base import LearnableConfig
 from d3rlpy.constants import ActionSpace
-from d3rlpy.optimizers.optimizers import AdamFactory, OptimizerWrapper
+from d3rlpy.optimizers.optimizers import OptimizerWrapper
 from d3rlpy.torch_utility import Modules
 from torch import Tensor, nn
 
@@ -52,8 +52,11 @@ class ScorerConfig(LearnableConfig):
 
     def adam(self, *modules: nn.Module) -> OptimizerWrapper:
         """Return an optimiser of the weights of modules."""
-        named = [pair for module in modules for pair in module.named_modules()]
-        return AdamFactory().create(named, lr=self.learning_rate, compiled=False)
+        weights = [p for module in modules for p in module.parameters()]
+        # Fused, and gradients dropped rather than filled with zeros, which is what ``compiled``
+        # does here: else the optimiser takes as long as a small network's forward pass.
+        adam = torch.optim.Adam(weights, lr=self.learning_rate, fused=True)
+        return OptimizerWrapper(params=weights, optim=adam, compiled=True)
 
 
 class ScorerImpl(QLearningAlgoImplBase):
@@ -91,6 +94,10 @@ class ScorerImpl(QLearningAlgoImplBase):
         values = torch.stack([scorer.action_values(x) for scorer in self.acting]).mean(0)
         return values.gather(1, action.long().reshape(-1, 1)).flatten()
 
+    def worth(self, x: Tensor) -> Tensor | None:
+        """Return what states are worth in scaled returns, shape [B]; None: nothing estimates it."""
+        return None
+
 
 class ScorerAlgo(QLearningAlgoBase[Any, Any]):
     """An algorithm over scorers, in d3rlpy's own form."""
@@ -106,6 +113,22 @@ class ScorerAlgo(QLearningAlgoBase[Any, Any]):
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Return optimisers by name; those of an algorithm that has been built."""
         return {k: v.optim for k, v in self._parts().items() if isinstance(v, OptimizerWrapper)}
+
+    def best(self, x: Tensor) -> Tensor:
+        """Return the slots that ``predict`` would, shape [B]; all modules stay as they are.
+
+        Switching them to evaluation and back costs as much as a small network's forward pass, and
+        nothing in them knows a difference.
+        """
+        impl: ScorerImpl = self._impl
+        with torch.no_grad():
+            return impl.inner_predict_best_action(x)
+
+    def worth(self, x: Tensor) -> Tensor | None:
+        """Return what states are worth in scaled returns, shape [B]; None: nothing estimates it."""
+        impl: ScorerImpl = self._impl
+        with torch.no_grad():
+            return impl.worth(x)
 
     def network(self) -> Ensemble:
         """Return a copy of the networks that decide, on the CPU."""

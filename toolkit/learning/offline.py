@@ -77,6 +77,11 @@ class Offline(ABC):
         """False: it begins anew."""
         return False
 
+    @property
+    def staged(self) -> bool:
+        """False: it plays nothing."""
+        return False
+
     @abstractmethod
     def config(self, shape: Mapping[str, Any]) -> ScorerConfig:
         """Return the algorithm as d3rlpy configures it.
@@ -126,14 +131,15 @@ class OfflineLearner:
     def __init__(
         self, algo: ScorerAlgo, data: Transitions, given: Given, settings: Offline
     ) -> None:
+        self._scale = return_scale(data, given.discount_seconds)
         self._buffer = FlatBuffer(
             data,
             discount_seconds=given.discount_seconds,
             seed=given.seed,
-            reward_scale=return_scale(data, given.discount_seconds),
+            reward_scale=self._scale,
             multi_step=settings.multi_step,
         )
-        self._algo, self._settings = algo, settings
+        self._algo, self._settings, self._device = algo, settings, given.device
         algo.create_impl((data.observations.shape[1],), data.sizes[1])
         normalise(algo.networks().values(), seen(data, given.seed))
 
@@ -160,8 +166,16 @@ class OfflineLearner:
         return self.network()
 
     def worth(self, x: Tensor) -> Tensor | None:
-        """Return what states are thought to be worth, in the unit of returns; shape [B]."""
-        return None
+        """Return what states are worth in the unit of returns, shape [B]; None: nothing knows.
+
+        Q-learning tells the greatest mean value of a slot that may be chosen, implicit Q-learning
+        its V; cloning estimates no values.
+
+        Args:
+            x: Flat observations, shape [B, W].
+        """
+        found = self._algo.worth(x.to(self._device))
+        return None if found is None else self._scale * found.cpu()
 
     def story(self) -> Mapping[str, float]:
         """Return nothing: the curve tells all."""

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from d3rlpy.dataset import TransitionMiniBatch
+from torch import Tensor
 
 from toolkit.envs.flat import FlatVecEnv
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
+from toolkit.learning.curriculum import Curriculum
 from toolkit.learning.exploration import Play
 from toolkit.learning.learner import Given
 from toolkit.learning.networks import Ensemble
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at
+from toolkit.learning.replay import INTERVAL, REWARD, Replay
 from toolkit.learning.rollouts import spread_of_returns
 from toolkit.seeding import generator
-from toolkit.workload import Ints, Mask, Vector
+from toolkit.workload import Mask
 
 if TYPE_CHECKING:
-    from toolkit.learning.dqn import DQN
+    from toolkit.learning.dqn import DQN, MaskedQ
 
-_REWARD, _TERMINAL, _INTERVAL = range(3)
-"""What each row of numbers holds."""
+_RING = "ring."
 
 
 class OnlineLearner:
@@ -33,30 +35,28 @@ class OnlineLearner:
     Args:
         settings: Hyper-parameters of the algorithm.
         play: How it plays.
-        given: Scenario, discount and seed.
+        given: Scenarios, discount and seed.
     """
 
     def __init__(self, settings: DQN, play: Play, given: Given) -> None:
-        scenario = given.played(settings.name)
         self._settings, self._play, self._tau = settings, play, given.discount_seconds
-        first = int(generator(given.seed, "copies").integers(2**30))
-        self._env = FlatVecEnv(scenario, play.copies, first)
-        self._algo = settings.algo(self._env.sizes, given.device)
+        self._curriculum = Curriculum.of(given, settings.name)
+        self._first = int(generator(given.seed, "copies").integers(2**30))
+        self._stage = 0
+        self._env = self._entered()
+        algo: Any = settings.algo(self._env.sizes, given.device)
+        self._algo: MaskedQ = algo
         width, slots = self._env.observation_space.shape[0], self._env.sizes[1]  # type: ignore[index]
         self._algo.create_impl((width,), slots)
         self._device = given.device
         steps = max(1, 16_384 // play.copies)
-        seen = looked_at(scenario, copies=play.copies, steps=steps, seed=given.seed)
+        seen = looked_at(self._curriculum.last, copies=play.copies, steps=steps, seed=given.seed)
         normalise(self._algo.networks().values(), seen)
         self._rng = generator(given.seed, "online")
-        # Rings: an observation and the one after it lie apart, as an episode may end between.
-        self._before: Vector = np.zeros((play.capacity, width), dtype=np.float32)
-        self._after: Vector = np.zeros((play.capacity, width), dtype=np.float32)
-        self._numbers: Vector = np.zeros((play.capacity, 3), dtype=np.float32)
-        self._actions: Ints = np.zeros(play.capacity, dtype=np.int64)
-        self._count = 0
+        self._replay = Replay(play.capacity, width, settings.priorities)
         self._scale = 1.0
         self._seen = self._env.reset()
+        self._drawn, self._episodes = 0, 0
         self._returns: list[float] = []
 
     @property
@@ -66,27 +66,20 @@ class OnlineLearner:
 
     def step(self, most: int) -> tuple[int, Mapping[str, float]]:
         """Play some decisions and take one gradient step."""
-        if self._count == 0:
+        if self._replay.count == 0:
             self._fill()
-        epsilon = self._play.share(self.done / self._settings.n_steps)
+        self._next_stage()
+        progress = self.done / self._settings.n_steps
         self._returns = []
         for _ in range(self._play.rounds):
-            self._decide(epsilon)
-        held = min(self._count, self._play.capacity)
-        rows = self._rng.integers(0, held, self._settings.batch_size)
-        numbers = self._numbers[rows]
-        measured = self._algo.update(
-            TransitionMiniBatch(
-                observations=self._before[rows],
-                actions=self._actions[rows, None].astype(np.float32),
-                rewards=numbers[:, [_REWARD]] / self._scale,
-                next_observations=self._after[rows],
-                next_actions=np.zeros((len(rows), 1), dtype=np.float32),
-                terminals=numbers[:, [_TERMINAL]],
-                intervals=numbers[:, [_INTERVAL]],
-                transitions=[],
-            )
+            decisions = self._replay.count - self._drawn
+            epsilon = self._play.share(progress, decisions=decisions, episodes=self._episodes)
+            self._episodes += int(self._decide(epsilon).sum())
+        places, batch = self._replay.draw(
+            self._settings.batch_size, self._rng, scale=self._scale, progress=progress
         )
+        measured = self._algo.update(batch)
+        self._replay.learnt(places, self._algo.errors)
         told = {**measured, "epsilon": epsilon}
         return 1, told | ({"return": float(np.mean(self._returns))} if self._returns else {})
 
@@ -95,34 +88,51 @@ class OnlineLearner:
         play = self._play
         rounds = -(-play.before // play.copies)
         ended = np.array([self._decide(1.0) for _ in range(rounds)])
-        told = self._numbers[: rounds * play.copies].reshape(rounds, play.copies, 3)
+        self._drawn = self._replay.count
+        told = self._replay.numbers[: self._drawn].reshape(rounds, play.copies, -1)
         self._scale = spread_of_returns(
-            told[..., _REWARD], np.exp(-told[..., _INTERVAL]), 1.0 - ended.astype(np.float32)
+            told[..., REWARD], np.exp(-told[..., INTERVAL]), 1.0 - ended.astype(np.float32)
         )
 
     def _decide(self, epsilon: float) -> Mask:
         """Take one decision in every copy and remember what came of it; return whose ended."""
         env, seen = self._env, self._seen
         mask = env.action_masks()
-        best = np.asarray(self._algo.predict(seen), dtype=np.int64)
-        drawn = np.where(mask, self._rng.random(mask.shape), -1.0).argmax(axis=1)
-        chosen = np.where(self._rng.random(len(best)) < epsilon, drawn, best)
+        chosen = np.where(mask, self._rng.random(mask.shape), -1.0).argmax(axis=1)
+        greedy = self._rng.random(len(chosen)) >= epsilon
+        if greedy.any():
+            best = self._algo.best(torch.from_numpy(seen[greedy]).to(self._device))
+            chosen[greedy] = best.cpu().numpy()
         stepped: Any = env.step(chosen)
         following, rewards, dones, infos = stepped
-        after = following.copy()
-        for i in np.flatnonzero(dones).tolist():
-            after[i] = infos[i]["terminal_observation"]
-            self._returns.append(infos[i]["metrics"]["return"])
-        places = (self._count + np.arange(env.num_envs)) % self._play.capacity
-        self._before[places], self._after[places] = seen, after
-        self._actions[places] = chosen
-        self._numbers[places, _REWARD] = rewards
-        self._numbers[places, _TERMINAL] = dones & ~env.truncated
-        self._numbers[places, _INTERVAL] = env.elapsed / self._tau
-        self._count += env.num_envs
+        after = following
+        if dones.any():
+            after = following.copy()
+            for i in np.flatnonzero(dones).tolist():
+                after[i] = infos[i]["terminal_observation"]
+                self._returns.append(infos[i]["metrics"]["return"])
+        self._replay.put(seen, chosen, rewards, after, dones & ~env.truncated, self._passed())
         self._seen = following
         ended: Mask = dones
         return ended
+
+    def _passed(self) -> Any:
+        """Return by how much the last decisions discount what follows them, as −log γ."""
+        per_decision = self._settings.discount
+        return self._env.elapsed / self._tau if per_decision is None else -math.log(per_decision)
+
+    def _entered(self) -> FlatVecEnv:
+        """Return the copies of the present stage."""
+        first = self._first + self._stage * self._play.copies
+        return FlatVecEnv(self._curriculum.scenario(self._stage), self._play.copies, first)
+
+    def _next_stage(self) -> None:
+        """Go on to the scenario of the curriculum that is due; what was played is remembered."""
+        due = self._curriculum.due(self.done / self._settings.n_steps)
+        if due != self._stage:
+            self._stage = due
+            self._env = self._entered()
+            self._seen = self._env.reset()
 
     def network(self) -> Ensemble:
         """Return the networks that decide."""
@@ -132,35 +142,35 @@ class OnlineLearner:
         """Return the same: the last networks are those that are kept."""
         return self.network()
 
-    def worth(self, x: torch.Tensor) -> torch.Tensor | None:
-        """Return what the best slots of states are thought to be worth, as returns; shape [B]."""
-        with torch.inference_mode():
-            told = torch.stack([s.action_values(x) for s in self._algo.network().members])
-        return told.mean(0).amax(1) * self._scale
+    def worth(self, x: Tensor) -> Tensor | None:
+        """Return the greatest mean value of a slot that may be chosen, in the unit of returns.
+
+        Args:
+            x: Flat observations, shape [B, W].
+        """
+        found = self._algo.worth(x.to(self._device))
+        return None if found is None else self._scale * found.cpu()
 
     def story(self) -> Mapping[str, float]:
         """Return how many decisions were played."""
-        return {"decisions": float(self._count)}
+        return {"decisions": float(self._replay.count)}
 
     def state(self) -> State:
         """Return weights, moments, counters, generators, what is remembered, and the copies."""
-        held = min(self._count, self._play.capacity)
-        remembered = {
-            "before": self._before[:held],
-            "after": self._after[:held],
-            "numbers": self._numbers[:held],
-            "actions": self._actions[:held],
-        }
+        remembered, counted = self._replay.state()
         return State(
             tensors={
                 **packed(self._algo.networks(), self._algo.optimisers()),
-                **{f"ring.{k}": torch.from_numpy(v) for k, v in remembered.items()},
+                **{f"{_RING}{k}": v for k, v in remembered.items()},
                 "torch": torch.get_rng_state(),
             },
             numbers={
                 "done": self.done,
-                "count": self._count,
+                "replay": counted,
+                "drawn": self._drawn,
+                "episodes": self._episodes,
                 "scale": self._scale,
+                "stage": self._stage,
                 "online": state_of(self._rng),
                 "copies": self._env.state(),
             },
@@ -168,19 +178,15 @@ class OnlineLearner:
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
-        told = state.numbers
-        unpack(state.tensors, self._algo.networks(), self._algo.optimisers())
-        torch.set_rng_state(state.tensors["torch"])
-        rings: dict[str, Any] = {
-            "before": self._before,
-            "after": self._after,
-            "numbers": self._numbers,
-            "actions": self._actions,
-        }
-        for name, ring in rings.items():
-            held = state.tensors[f"ring.{name}"].numpy()
-            ring[: len(held)] = held
-        self._count, self._scale = int(told["count"]), float(told["scale"])
+        told, tensors = state.numbers, state.tensors
+        unpack(tensors, self._algo.networks(), self._algo.optimisers())
+        torch.set_rng_state(tensors["torch"])
+        remembered = {k.removeprefix(_RING): v for k, v in tensors.items() if k.startswith(_RING)}
+        self._replay.restore(remembered, told["replay"])
+        self._drawn, self._episodes = int(told["drawn"]), int(told["episodes"])
+        self._scale = float(told["scale"])
         self._rng.bit_generator.state = told["online"]
         self._algo.set_grad_step(int(told["done"]))
+        self._stage = int(told["stage"])
+        self._env = self._entered()
         self._seen = self._env.restore(told["copies"])

@@ -123,7 +123,12 @@ class PPO:
 
     @property
     def goes_on(self) -> bool:
-        """True: from ``init``, through ``stages``."""
+        """True: from ``init``."""
+        return True
+
+    @property
+    def staged(self) -> bool:
+        """True: through ``stages``."""
         return True
 
     def start(self, given: Given) -> PPOLearner:

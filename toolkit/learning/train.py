@@ -204,9 +204,12 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
 
 def _check(cfg: DictConfig, algorithm: Algorithm) -> None:
     """Refuse words that an algorithm would not heed."""
-    for word, given in (("init", cfg.init is not None), ("curriculum", len(cfg.curriculum) > 0)):
+    for word, given, heeded in (
+        ("init", cfg.init is not None, algorithm.goes_on),
+        ("curriculum", len(cfg.curriculum) > 0, algorithm.staged),
+    ):
         require(
-            not given or algorithm.goes_on,
+            not given or heeded,
             f"{algorithm.name} heeds no {word}",
             hint=f"leave it out, or take an algorithm that does: toolkit train +algo=ppo {word}=…",
         )
