@@ -17,9 +17,11 @@ from evaluations.papers.claims import NOT_COMPARABLE, Finding, claims
 from evaluations.papers.comparison import Compared, compared
 from evaluations.papers.learning_a import DQN, PPO
 from evaluations.papers.part import Part
+from evaluations.papers.powers import exponents, medians
 from evaluations.papers.report import Picture, Produced, Table, interval, publish
-from evaluations.papers.scaling import Grid, exponents, timed
+from evaluations.papers.scaling import Grid, timed
 from evaluations.papers.sizes import require_size
+from evaluations.papers.step_pictures import step_times
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import require
 from toolkit.scenarios.pipelines import Pipelines
@@ -218,7 +220,8 @@ class PaperA:
         return elsewhere.weights(arms, self._varied([], policies, cfg), self.command)
 
     def _scaling(self, size: Size) -> Part:
-        times = timed(size.scaling, _pipelines(self.closed))
+        grid = size.scaling
+        times = timed(grid.points(_pipelines(self.closed)), grid.repeats)
         found = exponents(times)
         told = "; ".join(
             f"{grows} to the power of {interval(e.value, e.low, e.high, 2)}"
@@ -235,16 +238,18 @@ class PaperA:
         )
         caption = (
             "Wall clock of a step: a decision for each process type, by a network as wide as the "
-            "trained one, and the simulation until the next instant. The fastest of "
-            f"{size.scaling.repeats} workloads; edges grow as nodes do, the cluster as pipelines."
+            "trained one, and the simulation until the next instant. Medians of "
+            f"{grid.repeats} workloads; edges grow as nodes do, the cluster as pipelines."
         )
         picture = Picture(
             name="step_time",
             caption="Wall clock of a step against size, with the fitted power.",
-            draw=partial(pictures.step_times, times, found),
+            draw=partial(step_times, times, found),
         )
         return Part(
-            tables=[Table(caption=caption, frame=times)], pictures=[picture], findings=[finding]
+            tables=[Table(caption=caption, frame=medians(times))],
+            pictures=[picture],
+            findings=[finding],
         )
 
     def _choices(self) -> Part:

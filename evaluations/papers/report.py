@@ -183,10 +183,11 @@ def _document(produced: Produced, stated: Sequence[Claim]) -> dict[str, Any]:
 def _text(produced: Produced, stated: Sequence[Claim], folder: Path) -> str:
     found = {f.claim: f for f in produced.findings}
     lines = [f"{produced.title} ({produced.size})"]
+    width = max((len(c.id) for c in stated), default=0) + 1
     for claim in stated:
         f = found[claim.id]
         told = ". ".join(part for part in (f.figure, f.why) if part)
-        lines += [f"  {claim.id:<4}{f.verdict:<15} {claim.text}", f"      {told}"]
+        lines += [f"  {claim.id:<{width}}{f.verdict:<15} {claim.text}", f"      {told}"]
     counts = {v: sum(f.verdict == v for f in produced.findings) for v in VERDICTS}
     lines.append("  " + ", ".join(f"{n} {v}" for v, n in counts.items()))
     lines.append(f"report: {folder / 'report.md'}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.play import play
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import GATE
+from toolkit.workload import Floats
 
 _KEPT = "best."
+
+Returns = Callable[[Any, Scenario, Sequence[int]], Floats]
+"""Plays a network's best choices on the workloads of some seeds; gives the return of each."""
 
 
 class Gate:
@@ -26,6 +29,7 @@ class Gate:
         tolerated: Share of the best return by which a look may lie below it; infinite where a
             training never goes back.
         device: Where policies lie.
+        returns: How a network plays; where absent, it scores the slots of flat observations.
 
     Attributes:
         trust: What learning rates are multiplied by: halved by every fall, doubled up to 1 by every
@@ -34,19 +38,24 @@ class Gate:
         best: The greatest of them.
     """
 
-    def __init__(self, scenario: Scenario, workloads: int, tolerated: float, device: str) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        workloads: int,
+        tolerated: float,
+        device: str,
+        returns: Returns | None = None,
+    ) -> None:
         self.seeds: Sequence[int] = range(GATE, GATE + workloads)
         self.trust, self.best = 1.0, -np.inf
         self.looks: list[float] = []
         self._scenario, self._tolerated, self._device = scenario, tolerated, device
+        self._returns = returns or self._of_slots
         self._kept: dict[str, Tensor] = {}
 
-    def look(self, actor: Ensemble, optimiser: torch.optim.Optimizer) -> None:
+    def look(self, actor: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Play a policy, and change it where it has fallen."""
-        returns = play(
-            actor, self._scenario, self.seeds, sampled=False, device=self._device
-        ).returns
-        score = float(returns.mean())
+        score = float(self._returns(actor, self._scenario, self.seeds).mean())
         self.looks.append(score)
         if score > self.best:
             self.best = score
@@ -57,7 +66,10 @@ class Gate:
             optimiser.state.clear()
             self.trust /= 2
 
-    def give(self, actor: Ensemble) -> None:
+    def _of_slots(self, actor: nn.Module, scenario: Scenario, seeds: Sequence[int]) -> Floats:
+        return play(actor, scenario, seeds, sampled=False, device=self._device).returns
+
+    def give(self, actor: nn.Module) -> None:
         """Let a network be the best policy."""
         actor.load_state_dict(self._kept)
 

@@ -33,6 +33,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "toolkit.learning.transformer:Transformer",
         "toolkit.policies.transformer:Conditioned",
     ),
+    "graph": (
+        "toolkit.learning.graph_network:GraphScorer",
+        "toolkit.policies.graph_deft:GraphDeft",
+    ),
 }
 """What an artefact may hold: its network, and the policy that acts by it."""
 
