@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from stable_baselines3 import A2C as SB3A2C  # noqa: N811
+from stable_baselines3 import A2C as SB3A2C
 from stable_baselines3.common.logger import Logger
 
 from toolkit.envs.flat import FlatVecEnv
@@ -95,6 +95,19 @@ class ReplayA2C(Replaying, SB3A2C):
         self.told = Logger(folder=None, output_formats=[])
         self.set_logger(self.told)
 
+    def learnt(self) -> dict[str, float]:
+        """Take the step of the last rollout; return what was measured."""
+        self.train()
+        told: Any = self.told.name_to_value
+        return {
+            "policy_loss": float(told["train/policy_loss"]),
+            "value_loss": float(told["train/value_loss"]),
+            "entropy": -float(told["train/entropy_loss"]),
+            "explained": float(told["train/explained_variance"]),
+            "value": float(self.rollout_buffer.values.mean()),
+            "value_std": float(self.rollout_buffer.values.std()),
+        }
+
 
 class A2CLearner(OnPolicyLearner[A2C, ReplayA2C]):
     """A training by A2C.
@@ -123,17 +136,7 @@ class A2CLearner(OnPolicyLearner[A2C, ReplayA2C]):
         self._model.rate = self._rate()
 
     def _learn(self) -> dict[str, float]:
-        model = self._model
-        model.train()
-        told: Any = model.told.name_to_value
-        return {
-            "policy_loss": float(told["train/policy_loss"]),
-            "value_loss": float(told["train/value_loss"]),
-            "entropy": -float(told["train/entropy_loss"]),
-            "explained": float(told["train/explained_variance"]),
-            "value": float(model.rollout_buffer.values.mean()),
-            "value_std": float(model.rollout_buffer.values.std()),
-        }
+        return self._model.learnt()
 
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
         return {"rmsprop": self._model.policy.optimizer}

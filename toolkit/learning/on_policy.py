@@ -159,9 +159,7 @@ class OnPolicyLearner(ABC, Generic[S, M]):
     def _networks(self) -> tuple[Ensemble, Scorer]:
         """Return actor and critic before the first step."""
         s = self._settings
-        shape = Shape.of(
-            self._env.sizes, hidden=s.hidden, attention=s.attention, network=s.network
-        )
+        shape = Shape.of(self._env.sizes, hidden=s.hidden, attention=s.attention, network=s.network)
         actor = Ensemble([scorer_of(shape)])
         for member in actor.members:
             member.begin_even()
@@ -194,16 +192,10 @@ class OnPolicyLearner(ABC, Generic[S, M]):
 
     def step(self, most: int) -> tuple[int, Mapping[str, float]]:
         """Play a rollout and learn from it."""
-        s, model = self._settings, self._model
         self._next_stage()
-        steps = min(self._decisions(), most // s.copies)
-        model.rollout_buffer.buffer_size = steps
         self._schedule()
-        model.collect_rollouts(self._env, None, model.rollout_buffer, steps)
-        if not model.scaled:
-            self._scale()
-        taken = steps * s.copies
-        measured = self._learn()
+        taken, measured = self._round(most)
+        s, model = self._settings, self._model
         self._done += taken
         self._updates += 1
         due = self._updates % s.gate_every == 0 or self._done >= s.n_steps
@@ -213,6 +205,16 @@ class OnPolicyLearner(ABC, Generic[S, M]):
             measured["return"] = float(np.mean(model.returns))
         measured["gate"] = self._gate.looks[-1]
         return taken, measured
+
+    def _round(self, most: int) -> tuple[int, dict[str, float]]:
+        """Play a rollout and learn from it; return its decisions and what was measured."""
+        s, model = self._settings, self._model
+        steps = min(self._decisions(), most // s.copies)
+        model.rollout_buffer.buffer_size = steps
+        model.collect_rollouts(self._env, None, model.rollout_buffer, steps)
+        if not model.scaled:
+            self._scale()
+        return steps * s.copies, self._learn()
 
     def network(self) -> Ensemble:
         """Return the policy that the gate found best."""
