@@ -41,6 +41,7 @@ from toolkit.seeding import generator
 from toolkit.workload import Floats, Ints, Mask
 
 _SEEDS = 2**30
+_LEAST = 1e-8
 _SHORTEST = 0.25
 """Share of the mean length that an episode has at least."""
 
@@ -270,19 +271,18 @@ class DecimaLearner:
         share = self._done / s.n_steps
         self._adam.param_groups[0]["lr"] = s.learning_rate * (1 - 0.9 * share)
         entropy = s.entropy + (s.entropy_end - s.entropy) * share
-        told = played.advantage[~np.isnan(played.advantage)]
-        middle, spread = float(told.mean()), float(told.std()) + 1e-8
+        standard = standardised(played.advantage, s.alike)
         rng = generator(self._given.seed, "minibatches", self._updates)
         sums: dict[str, list[float]] = {"loss": [], "entropy": [], "kl": []}
         for _ in range(s.epochs):
             for steps in _minibatches(played.rows, s.batch_size, s.sample, rng):
                 graphs = Graphs.of_seen(joined([played.seen[t] for t in steps]), s.rounds)
-                advantage = np.concatenate([played.advantage[t, played.rows[t]] for t in steps])
+                advantage = np.concatenate([standard[t, played.rows[t]] for t in steps])
                 found = self._gradient(
                     graphs,
                     torch.from_numpy(_shifted(played, steps)),
                     torch.from_numpy(np.concatenate([played.likely[t] for t in steps])),
-                    torch.from_numpy(((advantage - middle) / spread).astype(np.float32)),
+                    torch.from_numpy(advantage.astype(np.float32)),
                     entropy,
                 )
                 for key, value in zip(sums, found, strict=True):
@@ -384,6 +384,23 @@ def advantages(rewards: Floats, times: Floats, alive: Mask, *, tau: float, alike
         baseline, _ = others(padded, same, endless, alike)
         returns = returns - baseline[:-1]
     return np.where(alive, returns[:-1], np.nan)
+
+
+def standardised(advantage: Floats, alike: int) -> Floats:
+    """Return advantages less their mean, by their spread, of each workload; shape [T, N].
+
+    Else those of a few workloads in which queues grow would drown all others.
+
+    Args:
+        advantage: NaN where an episode was over, shape [T, N].
+        alike: Neighbours that play the same workload.
+    """
+    found = advantage.copy()
+    for first in range(0, found.shape[1], alike):
+        told = found[:, first : first + alike]
+        told -= np.nanmean(told)
+        told /= np.nanstd(told) + _LEAST
+    return found
 
 
 def _alive(rows: Sequence[Ints], copies: int) -> Mask:
