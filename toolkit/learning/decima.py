@@ -199,7 +199,8 @@ class DecimaLearner:
         with torch.no_grad():
             # Nearly uniform at first, so that what is drawn tells of all options.
             last.weight.mul_(0.01)
-        met = [seen.x for seen in self._episodes("look").seen]
+        met = [seen.x for seen in self._episodes("look", whole=True).seen]
+        require(len(met) > 0, f"nobody is ever asked for a task in {self._scenario.name}")
         self._network.normalise(torch.from_numpy(np.concatenate(met)))
         self._adam = torch.optim.Adam(self._network.parameters(), settings.learning_rate)
         self._gate = Gate(
@@ -230,7 +231,7 @@ class DecimaLearner:
         measured["gate"] = self._gate.looks[-1]
         return s.copies, measured
 
-    def _episodes(self, purpose: str) -> _Played:
+    def _episodes(self, purpose: str, *, whole: bool = False) -> _Played:
         """Play the next batch of episodes by draws from the network's softmax."""
         s, network, tau = self._settings, self._network, self._given.discount_seconds
         rng = generator(self._given.seed, purpose, self._updates)
@@ -242,7 +243,7 @@ class DecimaLearner:
             np.repeat(rng.integers(_SEEDS, size=groups), s.alike).tolist(),
             late=s.late,
             wide=VARIANTS[s.title] == LACHESIS,
-            horizons=np.repeat(ends, s.alike),
+            horizons=None if whole else np.repeat(ends, s.alike),
         )
         seen, rows, option, likely = [], [], [], []
         times, rewards = [], []
@@ -261,7 +262,7 @@ class DecimaLearner:
             rewards.append(playing.paid.copy())
         times.append(playing.time.copy())
         advantage = advantages(
-            np.array(rewards), np.array(times), _alive(rows, s.copies),
+            np.reshape(rewards, (-1, s.copies)), np.array(times), _alive(rows, s.copies),
             tau=tau, alike=s.alike,
         )  # fmt: skip
         return _Played(seen, rows, option, likely, advantage, playing.returns)
@@ -287,7 +288,7 @@ class DecimaLearner:
                 )
                 for key, value in zip(sums, found, strict=True):
                     sums[key].append(value)
-        return {key: float(np.mean(values)) for key, values in sums.items()}
+        return {key: float(np.mean(values)) for key, values in sums.items() if values}
 
     def _gradient(
         self, graphs: Graphs, option: Tensor, before: Tensor, advantage: Tensor, entropy: float
@@ -398,8 +399,10 @@ def standardised(advantage: Floats, alike: int) -> Floats:
     found = advantage.copy()
     for first in range(0, found.shape[1], alike):
         told = found[:, first : first + alike]
-        told -= np.nanmean(told)
-        told /= np.nanstd(told) + _LEAST
+        some = told[~np.isnan(told)]
+        if len(some):
+            told -= some.mean()
+            told /= some.std() + _LEAST
     return found
 
 
