@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from toolkit.envs.flat import FlatVecEnv
 from toolkit.errors import require
-from toolkit.features.observe import sizes_of
 from toolkit.learning.actor_critic import ReplayPPO
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
+from toolkit.learning.curriculum import Curriculum
 from toolkit.learning.distil import distilled
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given
@@ -145,24 +145,17 @@ class PPOLearner:
     """
 
     def __init__(self, settings: PPO, given: Given) -> None:
-        scenario = given.played(settings.name)
-        copies = settings.copies
+        self._curriculum = Curriculum.of(given, settings.name)
+        scenario, copies = self._curriculum.last, settings.copies
         require(
             settings.n_steps % copies == 0,
             f"algo.n_steps must be a multiple of algo.copies, {copies}, got {settings.n_steps}",
         )
         torch.manual_seed(given.seed)
         self._settings, self._given, self._scenario = settings, given, scenario
-        wanted = sizes_of(scenario.plan(0))
-        for stage in given.stages:
-            require(
-                sizes_of(stage.scenario.plan(0)) == wanted,
-                "a stage of the curriculum shows decisions of other sizes than the scenario",
-                hint="change jobs and tasks, not nodes and slots",
-            )
         self._first = int(generator(given.seed, "copies").integers(2**30))
         self._stage = 0
-        self._env = FlatVecEnv(self._playing(), copies, self._first, settings.alike)
+        self._env = self._entered()
         tolerated = settings.warm_start.tolerated if given.init is not None else np.inf
         self._gate = Gate(scenario, settings.gate_workloads, tolerated, given.device)
         actor, critic = self._networks()
@@ -312,14 +305,14 @@ class PPOLearner:
     def _settle(self, seen: Any, fresh: Any) -> None:
         self._model._last_obs, self._model._last_episode_starts = seen, fresh
 
-    def _playing(self) -> Any:
-        stages = self._given.stages
-        return stages[self._stage].scenario if self._stage < len(stages) else self._scenario
+    def _entered(self) -> FlatVecEnv:
+        """Return the copies of the present stage."""
+        s, scenario = self._settings, self._curriculum.scenario(self._stage)
+        return FlatVecEnv(scenario, s.copies, self._first + self._stage * s.copies, s.alike)
 
     def _next_stage(self) -> None:
         """Go on to the scenario of the curriculum that is due."""
-        stages = self._given.stages
-        due = sum(self._done >= stage.until * self._settings.n_steps for stage in stages)
+        due = self._curriculum.due(self._done / self._settings.n_steps)
         if due != self._stage:
             self._enter(due)
             self._settle(self._env.reset(), np.ones(self._settings.copies, dtype=np.bool_))
@@ -327,10 +320,7 @@ class PPOLearner:
     def _enter(self, stage: int) -> None:
         if stage != self._stage:
             self._stage = stage
-            s = self._settings
-            first = self._first + stage * s.copies
-            self._env = FlatVecEnv(self._playing(), s.copies, first, s.alike)
-            self._model.env = self._env
+            self._model.env = self._env = self._entered()
 
     def _schedule(self) -> None:
         s, model = self._settings, self._model
