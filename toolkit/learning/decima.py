@@ -233,7 +233,7 @@ class DecimaLearner:
 
     def _episodes(self, purpose: str, *, whole: bool = False) -> _Played:
         """Play the next batch of episodes by draws from the network's softmax."""
-        s, network, tau = self._settings, self._network, self._given.discount_seconds
+        s, network, tau = self._settings, self._network.alone(), self._given.discount_seconds
         rng = generator(self._given.seed, purpose, self._updates)
         groups = s.copies // s.alike
         left = 1 - self._done / s.n_steps
@@ -250,15 +250,15 @@ class DecimaLearner:
         while len(going := playing.going):
             seen.append(playing.look())
             rows.append(going)
-            graphs = Graphs.of_seen(seen[-1], s.rounds)
-            with torch.inference_mode():
-                logs = log_softmax(network(graphs), graphs.of, graphs.scenes).numpy()
+            asked = seen[-1].asked
+            scores = torch.from_numpy(network.scores(seen[-1]))
+            logs = log_softmax(scores, torch.from_numpy(asked), len(going)).numpy()
             # The option of greatest score plus Gumbel noise is a draw from the softmax.
-            chosen = best(logs + rng.gumbel(size=len(logs)), graphs.of.numpy())
+            chosen = best(logs + rng.gumbel(size=len(logs)), asked)
             option.append(chosen)
             likely.append(logs[chosen])
             times.append(playing.time.copy())
-            playing.step(graphs.key[chosen])
+            playing.step(seen[-1].key[seen[-1].option[chosen]])
             rewards.append(playing.paid.copy())
         times.append(playing.time.copy())
         advantage = advantages(
@@ -351,11 +351,11 @@ def selected(network: GraphScorer, scenario: Scenario, seeds: Sequence[int]) -> 
     """Return the episodes of the best options of a network on some workloads, at their ends."""
     wide = VARIANTS[network.variant] == LACHESIS
     playing = Selecting(scenario, seeds, late=network.late, wide=wide)
-    with torch.inference_mode():
-        while len(playing.going):
-            graphs = Graphs.of_seen(playing.look(), network.rounds)
-            chosen = best(network(graphs).numpy(), graphs.of.numpy())
-            playing.step(graphs.key[chosen])
+    alone = network.alone()
+    while len(playing.going):
+        seen = playing.look()
+        chosen = best(alone.scores(seen), seen.asked)
+        playing.step(seen.key[seen.option[chosen]])
     return playing
 
 
@@ -435,6 +435,6 @@ def _minibatches(
 
 def _shifted(played: _Played, steps: Sequence[int]) -> Ints:
     """Return what was chosen in some rounds, into the options of all of them end to end."""
-    options = [int((played.seen[t].key >= 0).sum()) for t in steps]
+    options = [len(played.seen[t].option) for t in steps]
     before = np.cumsum(options) - options
     return np.concatenate([played.option[t] + b for t, b in zip(steps, before, strict=True)])
