@@ -21,6 +21,7 @@ def sized():
 
 def test_the_experiments_of_the_papers_have_one():
     assert {"prioritised_replay", "stability", "several_agents"} <= set(sized())
+    assert {"scaling", "transfer", "weights"} <= set(sized())
 
 
 @pytest.mark.parametrize("name", sized())

@@ -25,7 +25,7 @@ from toolkit.simulator.state import (
     QUEUED,
     SOJOURN,
 )
-from toolkit.workload import Floats, Ints
+from toolkit.workload import ALLOCATION, CONFIGURATION, PLACEMENT, Floats, Ints
 
 VERSION = 1
 """Version of the terms; returns of different versions are never mixed."""
@@ -135,6 +135,14 @@ class BatchWeights:
 
     def __post_init__(self) -> None:
         _check(self)
+
+
+REWARDS: Mapping[int, type[Weights] | type[WorkflowWeights] | type[BatchWeights]] = {
+    ALLOCATION: Weights,
+    PLACEMENT: WorkflowWeights,
+    CONFIGURATION: BatchWeights,
+}
+"""The reward of each family."""
 
 
 def _check(weights: Reward) -> None:

@@ -19,33 +19,47 @@ _STORE = 100 << 20
 
 
 @contextmanager
-def on_ray(
-    workers: int | None, address: str | None
-) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]]:
-    """Yield what hands out work as tasks; the results come in no fixed order.
-
-    A Ray that this process is connected to is used and left as it is.
+def connected(workers: int | None, address: str | None) -> Iterator[None]:
+    """Be connected to a Ray; one that this process is connected to is used and left as it is.
 
     Args:
-        workers: Items at once; as many as the cluster has CPUs where absent.
+        workers: CPUs of a Ray that is started here; as many as the machine has where absent.
         address: Of a cluster that exists; null starts one on loopback and stops it.
 
     Raises:
-        EngineError: When Ray does not start or loses a task.
+        EngineError: When Ray does not start.
     """
     import ray
 
-    def hand_out(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Call a function of a module that the workers can import; they reach its files."""
-        return _each(work, items, workers)
-
     if ray.is_initialized():
-        yield hand_out
+        yield
         return
     _connect(workers, address)
     with ExitStack() as stack:
         stack.enter_context(guarded(folder()))
         stack.callback(ray.shutdown)
+        yield
+
+
+@contextmanager
+def on_ray(
+    workers: int | None, address: str | None
+) -> Iterator[Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]]:
+    """Yield what hands out work as tasks; the results come in no fixed order.
+
+    Args:
+        workers: Items at once; as many as the cluster has CPUs where absent.
+        address: As for :func:`connected`.
+
+    Raises:
+        EngineError: When Ray does not start or loses a task.
+    """
+
+    def hand_out(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Call a function of a module that the workers can import; they reach its files."""
+        return _each(work, items, workers)
+
+    with connected(workers, address):
         yield hand_out
 
 
@@ -91,13 +105,18 @@ def _each(work: Callable[[T], R], items: Sequence[T], workers: int | None) -> It
             if not running:
                 return
             done, running = ray.wait(running, num_returns=1)
-            yield _result(done[0])
+            yield result(done[0])
     finally:
         for task in running:
             ray.cancel(task, force=True)
 
 
-def _result(task: Any) -> Any:
+def result(task: Any) -> Any:
+    """Return what a task returned, or raise what it raised.
+
+    Raises:
+        EngineError: When it failed or was lost.
+    """
     import ray
 
     try:

@@ -32,12 +32,24 @@ class Compared:
     cells: Mapping[str, pd.DataFrame]
     before: Mapping[str, pd.DataFrame]
 
-    def best(self, metric: str) -> str:
-        """Return the rival that is best on training workloads; unseen ones would flatter it."""
+    def best(self, metric: str, among: Sequence[str] | None = None) -> str:
+        """Return the rival that is best on training workloads; unseen ones would flatter it.
+
+        Args:
+            metric: In what.
+            among: Of which; all of them where absent.
+        """
         sign = -1.0 if metric in MORE_IS_BETTER else 1.0
         return min(
-            self.before, key=lambda n: (sign * float(np.log(self.before[n][metric]).mean()), n)
+            self.before if among is None else among,
+            key=lambda n: (sign * float(np.log(self.before[n][metric]).mean()), n),
         )
+
+    def shares(self, arm: str, against: str, metric: str) -> Floats:
+        """Return by which share of a rival's metric an arm has less, by workload, shape [n]."""
+        mine, base = (self.cells[a].groupby("seed")[metric].mean() for a in (arm, against))
+        found: Floats = (1 - mine / base.reindex(mine.index)).to_numpy(dtype=np.float64)
+        return found
 
     def ratio(self, arm: str, against: str, metric: str) -> Interval:
         """Return the geometric mean ratio of a metric, paired by workload."""

@@ -13,36 +13,11 @@ from toolkit.features.observe import features_of
 from toolkit.policies.named import named
 from toolkit.scenarios.pipelines import MIB, Pipelines
 from toolkit.simulator.simulator import simulated
-from toolkit.statistics import Interval
 from toolkit.store import Store
 from toolkit.workload import CPUS, MEMORY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_TICKS = [m * 10.0**e for e in range(-3, 5) for m in (1, 2, 5)]
-
-
-def step_times(times: pd.DataFrame, exponents: Mapping[str, Interval]) -> Figure:
-    """Draw the time of a step against size, with the fitted powers."""
-    figure, axes = figure_of(len(exponents), 8.0, 3.6)
-    for i, (axis, (grows, power)) in enumerate(zip(axes, exponents.items(), strict=True)):
-        part = times[times["grows"] == grows]
-        x, y = part["size"].to_numpy(dtype=float), part["step_ms"].to_numpy()
-        axis.loglog(x, y, MARKS[i], color=COLOURS[i], label="measured")
-        level = np.exp(np.mean(np.log(y) - power.value * np.log(x)))
-        told = f"size^{power.value:.2f} [{power.low:.2f}, {power.high:.2f}]"
-        axis.loglog(x, level * x**power.value, color="black", linewidth=1, label=told)
-        label = "process types of a pipeline" if grows == "nodes" else "pipelines in flight"
-        axis.set(xlabel=label, ylabel="wall clock of a step (ms)")
-        axis.set_xticks(x, [f"{v:g}" for v in x])
-        axis.minorticks_off()
-        ends = y.min() / 1.6, y.max() * 1.6
-        ticks = [v for v in _TICKS if ends[0] <= v <= ends[1]]
-        axis.set_ylim(*ends)
-        axis.set_yticks(ticks, [f"{v:g}" for v in ticks])
-        axis.legend(frameon=False)
-    return figure
 
 
 def choices(policy: str, scenario: Pipelines, seed: int) -> pd.DataFrame:

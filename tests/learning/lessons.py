@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from toolkit.catalogue import Catalogue
 from toolkit.data.padding import Transitions
 from toolkit.learning.learner import Given, run
+from toolkit.learning.offline import Offline
 
 G, F, K = 7, 4, 6
 SMALL = {
@@ -23,10 +24,10 @@ PLAYED = {"copies": 4, "rounds": 1, "capacity": 4096, "before": 512, "epsilon": 
 
 
 def offline():
-    """Return the names of the algorithms that learn from a dataset."""
+    """Return the names of the algorithms that learn scorers from transitions of a dataset."""
     catalogue = Catalogue()
-    names = catalogue.groups["algo"]
-    return [n for n in names if instantiate(dict(catalogue.read(f"algo/{n}"))).offline]
+    made = {n: instantiate(dict(catalogue.read(f"algo/{n}"))) for n in catalogue.groups["algo"]}
+    return [n for n, a in made.items() if isinstance(a, Offline) and a.offline]
 
 
 def algorithm(name, **settings):

@@ -18,6 +18,7 @@ from toolkit.workflows.gauss import Gauss
 from toolkit.workflows.graph import Graph, Weights
 from toolkit.workflows.layered import Layered
 from toolkit.workflows.pipeline import Pipeline
+from toolkit.workflows.query import Query
 
 KINDS = [
     Layered(),
@@ -27,6 +28,7 @@ KINDS = [
     FFT(),
     FFT(m=8, equal_levels=False),
     Pipeline(stages=(1, 6), lanes=(1, 5)),
+    Query(stages=(4, 12), width=(2, 8), job_sigma=0.1, data_sigma=0.2),
 ]
 seeds = st.integers(min_value=0, max_value=2**31)
 
@@ -124,6 +126,34 @@ def test_parents_lie_as_far_back_as_reach_allows():
     depth = depths(graph)
     back = depth[children(graph)] - depth[graph.parents]
     assert set(back.tolist()) == {1, 2, 3}
+
+
+@given(seed=seeds)
+@settings(max_examples=30, deadline=None)
+def test_stages_of_a_query_are_alike_and_read_whole_by_one(seed):
+    graph = draw(Query(stages=(2, 9), width=(1, 6), types=2), seed)
+    stages = {}
+    for task in range(graph.tasks):
+        row = slice(graph.parent_ptr[task], graph.parent_ptr[task + 1])
+        parents = tuple(graph.parents[row].tolist())
+        look = (graph.type_of[task], graph.work[task], parents, tuple(graph.data[row].tolist()))
+        stages.setdefault(look, []).append(task)
+    read = {}
+    for _, _, parents, _ in stages:
+        for members in stages.values():
+            if set(members) & set(parents):
+                assert set(members) <= set(parents)
+                read[members[0]] = read.get(members[0], 0) + 1
+    # All but the last, which ends the job.
+    assert read == {members[0]: 1 for members in stages.values() if members[-1] < graph.tasks - 1}
+    assert 2 <= len(stages) <= 9
+    assert max(map(len, stages.values())) <= 6
+
+
+def test_few_queries_hold_most_of_the_work():
+    rng = generator(0, "heavy")
+    work = np.sort([Query(job_sigma=1.5).graph(rng).work.sum() for _ in range(400)])
+    assert work[-40:].sum() > 0.4 * work.sum()
 
 
 def test_fatness_makes_graphs_short():

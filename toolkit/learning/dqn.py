@@ -162,8 +162,7 @@ class QImpl(ScorerImpl):
         """Return r + γ^Δ min Q′(s′, argmax Q(s′, ·)), shape [B, 1]."""
         x = batch.next_observations
         with torch.no_grad():
-            best = torch.stack([q.action_values(x) for q in self._modules.q_funcs]).mean(0)
-            action = best.argmax(1, keepdim=True)
+            action = self.inner_predict_best_action(x).unsqueeze(1)
             told = [q.action_values(x).gather(1, action) for q in self._modules.targ_q_funcs]
             following = torch.stack(told).amin(0)
             discount = self._gamma**batch.intervals * (1 - batch.terminals)

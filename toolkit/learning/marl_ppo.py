@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from toolkit.envs.stepping import GOING, TRUNCATED
 from toolkit.envs.together import TogetherBatch
 from toolkit.errors import require
-from toolkit.learning.actor_critic import ScorerPolicy, learn_from
 from toolkit.learning.agents import Agents
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.gate import Gate
@@ -32,6 +31,7 @@ from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at_together, play_together
 from toolkit.learning.ppo import PPO
+from toolkit.learning.proximal import ApartPolicy, learn_from
 from toolkit.learning.rollouts import IrregularRollout, spread_of_returns
 from toolkit.learning.scorer import Scorer, Shape
 from toolkit.learning.warm_start import WarmStart
@@ -107,7 +107,7 @@ class Member:
         device: str,
     ) -> None:
         shown, chosen = spaces.Box(-np.inf, np.inf, (width,), np.float32), spaces.Discrete(slots)
-        self.policy = ScorerPolicy(
+        self.policy = ApartPolicy(
             shown, chosen, lambda _: settings.learning_rate, actor=actor, critic=critic
         ).to(device)
         self.rollout = IrregularRollout(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from toolkit.learning.scorer import MASKED, Scorer, Shape, standard
+from toolkit.learning.scorer import MASKED, Scorer, Shape
 
 
 class FullyConnected(Scorer):
@@ -44,9 +44,5 @@ class FullyConnected(Scorer):
             self.score.bias.zero_()
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        globals_, candidates, mask = self.split(x)
-        seen = standard(globals_, self.globals_mean, self.globals_std)
-        each = standard(candidates, self.candidates_mean, self.candidates_std)
-        each = each * mask.unsqueeze(2)
-        flat = torch.cat([seen, each.reshape(len(x), -1), mask.to(x.dtype)], dim=1)
+        flat, mask = self.flat(x)
         return self.body(flat), mask

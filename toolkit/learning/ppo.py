@@ -10,125 +10,59 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from toolkit.envs.flat import FlatVecEnv
 from toolkit.errors import require
-from toolkit.features.observe import sizes_of
-from toolkit.learning.actor_critic import ReplayPPO
-from toolkit.learning.checkpoint import State, packed, state_of, unpack
+from toolkit.learning.checkpoint import State, state_of
 from toolkit.learning.distil import distilled
-from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given, Learner
 from toolkit.learning.networks import Ensemble, scorer_of
-from toolkit.learning.offline import normalise
-from toolkit.learning.play import looked_at
-from toolkit.learning.rollouts import spread_of_returns
-from toolkit.learning.scorer import CANDIDATES, Scorer, Shape
+from toolkit.learning.on_policy import OnPolicy, OnPolicyLearner
+from toolkit.learning.proximal import ReplayPPO
+from toolkit.learning.scorer import Scorer
 from toolkit.learning.warm_start import WarmStart, temperature_of
-from toolkit.seeding import generator
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO:
+class PPO(OnPolicy):
     """Hyper-parameters of PPO.
 
     Args:
-        n_steps: Decisions; exactly so many are taken.
-        copies: Episodes that are played side by side.
-        alike: So many of them each play the same workloads with the same luck, and are compared
+        alike: So many copies each play the same workloads with the same luck, and are compared
             with one another, see :mod:`toolkit.learning.peers`; 1: none.
-        rollout: Decisions of each copy between two updates.
         batch_size: Decisions per gradient step.
         epochs: How often each decision is learnt from.
-        learning_rate: Of the actor, falling to a tenth in the end.
         critic_rate: Learning rate of the critic.
         clip: Of the ratio of probabilities.
-        gae_lambda: λ of the advantages.
-        entropy: Weight of the entropy.
         target_kl: Divergence from the policy that played at which an update ends early.
-        hidden: Width of the networks.
-        attention: Whether candidates look at one another.
-        gate_every: Updates between two looks of the gate.
-        gate_workloads: Training workloads on which it judges, always the same.
-        report_every: Decisions between two points of the learning curve.
         warm_start: How an offline policy is gone on from.
-        network: ``candidates`` or ``mlp``, where it begins with nothing.
     """
 
-    n_steps: int
-    copies: int
     alike: int
-    rollout: int
     batch_size: int
     epochs: int
-    learning_rate: float
     critic_rate: float
     clip: float
-    gae_lambda: float
-    entropy: float
     target_kl: float
-    hidden: int
-    attention: bool
-    gate_every: int
-    gate_workloads: int
-    report_every: int
     warm_start: WarmStart = field(default_factory=WarmStart)
-    network: str = CANDIDATES
 
     title: ClassVar[str] = "ppo"
+    counts: ClassVar[tuple[str, ...]] = (*OnPolicy.counts, "alike", "batch_size", "epochs")
+    rates: ClassVar[tuple[str, ...]] = ("learning_rate", "critic_rate", "clip", "target_kl")
 
     def __post_init__(self) -> None:
-        for name in (
-            "n_steps",
-            "copies",
-            "alike",
-            "rollout",
-            "batch_size",
-            "epochs",
-            "hidden",
-            "gate_every",
-            "gate_workloads",
-            "report_every",
-        ):
-            value = getattr(self, name)
-            require(value >= 1, f"algo.{name} must be at least 1, got {value}")
-        for name in ("learning_rate", "critic_rate", "clip", "target_kl"):
-            require(getattr(self, name) > 0, f"algo.{name} must be positive")
+        super().__post_init__()
         require(
             self.copies % self.alike == 0,
             f"algo.copies must be a multiple of algo.alike, got {self.copies} and {self.alike}",
         )
-        require(0 <= self.gae_lambda <= 1, "algo.gae_lambda must be in [0, 1]")
-        require(self.entropy >= 0, "algo.entropy must not be negative")
-
-    @property
-    def name(self) -> str:
-        """``ppo``."""
-        return self.title
-
-    @property
-    def offline(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def values(self) -> bool:
-        """False: scores are logits."""
-        return False
 
     @property
     def goes_on(self) -> bool:
         """True: from ``init``."""
-        return True
-
-    @property
-    def staged(self) -> bool:
-        """True: through ``stages``."""
         return True
 
     def start(self, given: Given) -> Learner:
@@ -136,7 +70,7 @@ class PPO:
         return PPOLearner(self, given)
 
 
-class PPOLearner:
+class PPOLearner(OnPolicyLearner[PPO, ReplayPPO]):
     """A training by PPO.
 
     Args:
@@ -145,57 +79,16 @@ class PPOLearner:
     """
 
     def __init__(self, settings: PPO, given: Given) -> None:
-        scenario = given.played(settings.name)
-        copies = settings.copies
-        require(
-            settings.n_steps % copies == 0,
-            f"algo.n_steps must be a multiple of algo.copies, {copies}, got {settings.n_steps}",
-        )
-        torch.manual_seed(given.seed)
-        self._settings, self._given, self._scenario = settings, given, scenario
-        wanted = sizes_of(scenario.plan(0))
-        for stage in given.stages:
-            require(
-                sizes_of(stage.scenario.plan(0)) == wanted,
-                "a stage of the curriculum shows decisions of other sizes than the scenario",
-                hint="change jobs and tasks, not nodes and slots",
-            )
-        self._first = int(generator(given.seed, "copies").integers(2**30))
-        self._stage = 0
-        self._env = FlatVecEnv(self._playing(), copies, self._first, settings.alike)
-        tolerated = settings.warm_start.tolerated if given.init is not None else np.inf
-        self._gate = Gate(scenario, settings.gate_workloads, tolerated, given.device)
-        actor, critic = self._networks()
-        self._model = ReplayPPO(
-            settings,
-            self._env,
-            actor.to(given.device),
-            critic.to(given.device),
-            discount_seconds=given.discount_seconds,
-            seed=given.seed,
-            device=given.device,
-        )
-        self._warming = given.init is not None and settings.warm_start.critic_steps > 0
-        if given.init is not None:
-            self._model.reference = copy.deepcopy(actor).requires_grad_(False).eval()
-        self._settle(self._env.reset(), np.ones(copies, dtype=np.bool_))
-        self._done, self._updates, self._warmed = 0, 0, 0
-        self._look()
+        fresh = given.init is None
+        self._warming = not fresh and settings.warm_start.critic_steps > 0
+        self._warmed = 0
+        tolerated = np.inf if fresh else settings.warm_start.tolerated
+        super().__init__(settings, given, alike=settings.alike, tolerated=tolerated)
 
     def _networks(self) -> tuple[Ensemble, Scorer]:
         s, given = self._settings, self._given
         if given.init is None:
-            shape = Shape.of(
-                self._env.sizes, hidden=s.hidden, attention=s.attention, network=s.network
-            )
-            actor = Ensemble([scorer_of(shape)])
-            for member in actor.members:
-                member.begin_even()
-            critic = scorer_of(shape)
-            steps = max(1, 16_384 // s.copies)
-            seen = looked_at(self._scenario, copies=s.copies, steps=steps, seed=given.seed)
-            normalise([actor, critic], seen)
-            return actor, critic
+            return super()._networks()
         actor = copy.deepcopy(given.init)
         if given.values:
             actor.temperature = temperature_of(
@@ -212,152 +105,66 @@ class PPOLearner:
         critic.normalise_like(actor.members[0])
         return actor, critic
 
-    @property
-    def done(self) -> int:
-        """Decisions taken."""
-        return self._done
-
-    def step(self, most: int) -> tuple[int, Mapping[str, float]]:
-        """Play a rollout and learn from it."""
-        s, model = self._settings, self._model
-        self._next_stage()
-        steps = min(s.rollout, most // s.copies)
-        model.rollout_buffer.buffer_size = steps
-        self._schedule()
-        model.collect_rollouts(self._env, None, model.rollout_buffer, steps)
-        if not model.scaled:
-            self._scale()
-        taken = steps * s.copies
-        measured = model.learn_from(model.rollout_buffer, actor=not self._warming)
-        self._done += taken
-        self._updates += 1
-        if self._warming:
-            self._warmed += taken
-            enough = measured["explained"] >= s.warm_start.explained
-            self._warming = not enough and self._warmed < s.warm_start.critic_steps
-        elif self._updates % s.gate_every == 0 or self._done >= s.n_steps:
-            self._look()
-        if model.returns:
-            measured["return"] = float(np.mean(model.returns))
-        measured["gate"] = self._gate.looks[-1]
-        return taken, measured
-
-    def network(self) -> Ensemble:
-        """Return the policy that the gate found best."""
-        actor = copy.deepcopy(self._model.policy.actor).cpu()
-        self._gate.give(actor)
-        return actor.eval()
-
-    def present(self) -> Ensemble:
-        """Return the actor as it is now."""
-        return copy.deepcopy(self._model.policy.actor).cpu().eval()
-
-    def worth(self, x: Tensor) -> Tensor | None:
-        """Return what the critic says of states, in the unit of returns; shape [B]."""
-        model = self._model
-        with torch.inference_mode():
-            found: Tensor = model.policy.critic.values(x.to(model.device))[:, 0].cpu()
-        return found * model.scale
-
-    def story(self) -> Mapping[str, float]:
-        """Return what the gate saw, and how long the critic was warmed."""
-        return {**self._gate.story(), "critic_warmed": float(self._warmed)}
-
-    def state(self) -> State:
-        """Return all that decides how the training goes on."""
-        model = self._model
-        best, seen = self._gate.state()
-        return State(
-            tensors={
-                **packed(self._modules(), self._optimisers()),
-                **best,
-                "torch": torch.get_rng_state(),
-            },
-            numbers={
-                "done": self._done,
-                "updates": self._updates,
-                "warmed": self._warmed,
-                "warming": self._warming,
-                "scaled": model.scaled,
-                "scale": model.scale,
-                "gate": seen,
-                "stage": self._stage,
-                "minibatches": state_of(model.rng),
-                "copies": self._env.state(),
-                "fresh": np.asarray(model._last_episode_starts).tolist(),
-            },
+    def _modelled(self, actor: Ensemble, critic: Scorer) -> ReplayPPO:
+        given = self._given
+        model = ReplayPPO(
+            self._settings,
+            self._env,
+            actor,
+            critic,
+            discount_seconds=given.discount_seconds,
+            seed=given.seed,
+            device=given.device,
         )
+        if given.init is not None:
+            model.reference = copy.deepcopy(actor).requires_grad_(False).eval()
+        return model
 
-    def restore(self, state: State) -> None:
-        """Go on from a state."""
-        told, model = state.numbers, self._model
-        unpack(state.tensors, self._modules(), self._optimisers())
-        self._gate.restore(state.tensors, told["gate"])
-        self._done, self._updates = int(told["done"]), int(told["updates"])
-        self._warmed, self._warming = int(told["warmed"]), bool(told["warming"])
-        model.scaled, model.scale = bool(told["scaled"]), float(told["scale"])
-        model.rng.bit_generator.state = told["minibatches"]
-        self._enter(int(told["stage"]))
-        seen = self._env.restore(told["copies"])
-        self._settle(seen, np.array(told["fresh"], dtype=np.bool_))
-        torch.set_rng_state(state.tensors["torch"])
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"actor": self._model.policy.actor, "critic": self._model.policy.critic}
+    def _learn(self) -> dict[str, float]:
+        return self._model.learn_from(self._model.rollout_buffer, actor=not self._warming)
 
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
         policy = self._model.policy
         return {"actor_adam": policy.optimizer, "critic_adam": policy.critic_optimizer}
 
-    def _settle(self, seen: Any, fresh: Any) -> None:
-        self._model._last_obs, self._model._last_episode_starts = seen, fresh
-
-    def _playing(self) -> Any:
-        stages = self._given.stages
-        return stages[self._stage].scenario if self._stage < len(stages) else self._scenario
-
-    def _next_stage(self) -> None:
-        """Go on to the scenario of the curriculum that is due."""
-        stages = self._given.stages
-        due = sum(self._done >= stage.until * self._settings.n_steps for stage in stages)
-        if due != self._stage:
-            self._enter(due)
-            self._settle(self._env.reset(), np.ones(self._settings.copies, dtype=np.bool_))
-
-    def _enter(self, stage: int) -> None:
-        if stage != self._stage:
-            self._stage = stage
-            s = self._settings
-            first = self._first + stage * s.copies
-            self._env = FlatVecEnv(self._playing(), s.copies, first, s.alike)
-            self._model.env = self._env
+    def _may_look(self, measured: Mapping[str, float], taken: int) -> bool:
+        """Return False for an update that only warmed the critic, and see whether that is over."""
+        if not self._warming:
+            return True
+        warm = self._settings.warm_start
+        self._warmed += taken
+        enough = measured["explained"] >= warm.explained
+        self._warming = not enough and self._warmed < warm.critic_steps
+        return False
 
     def _schedule(self) -> None:
         s, model = self._settings, self._model
-        share = self._done / s.n_steps
-        rate = s.learning_rate * (1 - 0.9 * share) * self._gate.trust
+        rate = self._rate()
         if self._given.init is not None:
             ramp = s.warm_start.ramp
             learnt = self._done - self._warmed
             rate *= min(1.0, (learnt + s.copies) / ramp) if ramp > 0 else 1.0
+            share = self._done / s.n_steps
             model.anchor = s.warm_start.anchor * max(0.0, 1 - share / s.warm_start.anchored)
         model.actor_rate = rate
 
-    def _scale(self) -> None:
-        """Measure rewards by the spread of what follows in the first rollout."""
-        model = self._model
-        rollout = model.rollout_buffer
-        last: Any = model._last_episode_starts
-        starts = np.vstack([rollout.episode_starts[1:], last[None]])
-        goes_on = 1.0 - starts.astype(np.float32)
-        model.scale = spread_of_returns(rollout.rewards, rollout.discounts, goes_on)
-        rollout.rewards /= model.scale
-        with torch.no_grad():
-            shown = torch.from_numpy(np.asarray(model._last_obs)).to(model.device)
-            values = model.policy.predict_values(shown)
-        rollout.compute_returns_and_advantage(values, model._last_episode_starts)
-        model.scaled = True
+    def story(self) -> Mapping[str, float]:
+        """Return what the gate saw, and how long the critic was warmed."""
+        return {**super().story(), "critic_warmed": float(self._warmed)}
 
-    def _look(self) -> None:
-        policy = self._model.policy
-        self._gate.look(policy.actor, policy.optimizer)
+    def state(self) -> State:
+        """Return all that decides how the training goes on."""
+        state = super().state()
+        own = {
+            "warmed": self._warmed,
+            "warming": self._warming,
+            "minibatches": state_of(self._model.rng),
+        }
+        return State(tensors=state.tensors, numbers={**state.numbers, **own})
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        super().restore(state)
+        told = state.numbers
+        self._warmed, self._warming = int(told["warmed"]), bool(told["warming"])
+        self._model.rng.bit_generator.state = told["minibatches"]

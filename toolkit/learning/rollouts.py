@@ -1,4 +1,4 @@
-"""Rollouts: what MaskablePPO collected, with discounts that follow the clock."""
+"""Rollouts: what was collected, with discounts that follow the clock."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBuffer, MaskableRolloutBufferSamples
 from torch import Tensor
 
+from toolkit.errors import require
 from toolkit.learning.peers import less, others
 from toolkit.workload import Floats, Ints, Mask, Vector
 
@@ -104,6 +105,27 @@ class IrregularRollout(MaskableRolloutBuffer):
             played = np.where(self.decided, self.workloads, -1)
             baseline, has = others(told, played, self.times, self.alike)
             self.advantages = less(told, baseline, has & self.decided).astype(np.float32)
+
+    def get(self, batch_size: int | None = None) -> Iterator[MaskableRolloutBufferSamples]:  # type: ignore[override]
+        """Yield all decisions at once, in order.
+
+        A2C takes one step over all of them, for which no order needs to be drawn from NumPy's
+        global generator, as its own buffer does.
+
+        Args:
+            batch_size: Must be absent, see :meth:`minibatches`.
+        """
+        require(batch_size is None, "a rollout is given whole; draw minibatches(…) of it")
+        count = self.buffer_size * self.n_envs
+        parts = (
+            self.observations, self.actions, self.values, self.log_probs, self.advantages,
+            self.returns, self.action_masks,
+        )  # fmt: skip
+        rows = [torch.from_numpy(p.reshape(count, -1)).to(self.device) for p in parts]
+        values, log_probs, advantages, returns = (r.flatten() for r in rows[2:6])
+        yield MaskableRolloutBufferSamples(
+            rows[0], rows[1], values, log_probs, advantages, returns, rows[6]
+        )
 
     def minibatches(
         self, batch_size: int, epochs: int, rng: np.random.Generator

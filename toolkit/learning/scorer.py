@@ -92,27 +92,27 @@ class Shape:
         )  # fmt: skip
 
 
-class Scorer(nn.Module, ABC):
-    """Maps ``[B, G + K F + K]`` to one score per slot, ``[B, K]``, and a value ``[B, 1]``.
+class Standardised(nn.Module):
+    """Knows how the features of flat observations are standardised.
 
     Features go through sign(x) log(1 + abs(x)), as seconds and bytes span decades while shares
     hardly change, and are then standardised.
 
     Args:
-        shape: Sizes.
+        globals_: G, global features.
+        candidates: F, features of a candidate.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, globals_: int, candidates: int) -> None:
         super().__init__()
-        self.shape = shape
         self.globals_mean: Tensor
         self.globals_std: Tensor
         self.candidates_mean: Tensor
         self.candidates_std: Tensor
-        self.register_buffer("globals_mean", torch.zeros(shape.globals))
-        self.register_buffer("globals_std", torch.ones(shape.globals))
-        self.register_buffer("candidates_mean", torch.zeros(shape.candidates))
-        self.register_buffer("candidates_std", torch.ones(shape.candidates))
+        self.register_buffer("globals_mean", torch.zeros(globals_))
+        self.register_buffer("globals_std", torch.ones(globals_))
+        self.register_buffer("candidates_mean", torch.zeros(candidates))
+        self.register_buffer("candidates_std", torch.ones(candidates))
 
     def normalise(self, x: Tensor) -> None:
         """Set the means and standard deviations with which features are standardised.
@@ -130,16 +130,36 @@ class Scorer(nn.Module, ABC):
             spread = moved.std(0, unbiased=False).clamp(min=_LEAST_SPREAD)
             getattr(self, f"{name}_std").copy_(spread)
 
-    def normalise_like(self, other: Scorer) -> None:
+    def normalise_like(self, other: Standardised) -> None:
         """Standardise as another network does."""
         for name, buffer in self.named_buffers():
             buffer.copy_(other.get_buffer(name))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return globals [B, G], candidates [B, K, F] and mask [B, K] of a flat observation."""
-        g, f = self.shape.globals, self.shape.candidates
+        g, f = len(self.globals_mean), len(self.candidates_mean)
         k = (x.shape[1] - g) // (f + 1)
         return x[:, :g], x[:, g : g + k * f].reshape(-1, k, f), x[:, g + k * f :] > 0.5
+
+    def flat(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return standardised observations [B, W], 0 where a slot is masked, and masks [B, K]."""
+        globals_, candidates, mask = self.split(x)
+        seen = standard(globals_, self.globals_mean, self.globals_std)
+        each = standard(candidates, self.candidates_mean, self.candidates_std)
+        each = each * mask.unsqueeze(2)
+        return torch.cat([seen, each.reshape(len(x), -1), mask.to(x.dtype)], dim=1), mask
+
+
+class Scorer(Standardised, ABC):
+    """Maps ``[B, G + K F + K]`` to one score per slot, ``[B, K]``, and a value ``[B, 1]``.
+
+    Args:
+        shape: Sizes.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape.globals, shape.candidates)
+        self.shape = shape
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

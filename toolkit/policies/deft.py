@@ -8,6 +8,10 @@ time. It has nothing to do with the method of the same name for cloud workflows 
 Nodes have no queues here: the policy keeps them itself, hands over a task when it heads its
 queue and its node has room, and waits else. From the paper's abstract it is open whether several
 parents may be copied for one task; one is what the engine knows.
+
+Who selects the next task is open: a rule does here, a network in
+:mod:`toolkit.policies.graph_deft`. Both ``prepare`` the queues at every decision, ``commit`` the
+tasks that they select one after another, and ``settle`` what is handed over now.
 """
 
 from __future__ import annotations
@@ -114,7 +118,7 @@ def _note_leaders(s: Any, q: Any) -> None:
 
 
 @lean
-def _holdable(s: Any, task: int) -> bool:
+def holdable(s: Any, task: int) -> bool:
     """Return whether some node that is there could ever hold a task."""
     m = 0
     while m < len(s.up) and not (s.up[m] and fits(s, task, m)):
@@ -139,7 +143,7 @@ def _select(s: Any, q: Any, rule: int, shown: bool) -> int:
             if not shown or q.slot[lead] >= 0:
                 task = lead
                 for _ in range(max(1, s.twins[lead])):
-                    if q.node[task] < 0 and _before(s, task, best, rule) and _holdable(s, task):
+                    if q.node[task] < 0 and _before(s, task, best, rule) and holdable(s, task):
                         best = task
                     task = s.twin[task]
             lead = s.link[lead]
@@ -202,15 +206,27 @@ def finish_on(s: Any, task: int, node: int, free: float) -> tuple[float, int]:
 
 
 @lean
-def _commit(s: Any, q: Any, task: int) -> None:
-    """Commit a task that some node can hold to the node where it finishes first."""
-    best, parent, least = -1, -1, np.inf
+def best_node(s: Any, task: int) -> tuple[int, int, float]:
+    """Return the node where a task finishes first, the parent to copy for it or -1, and when; s.
+
+    Ties go to a node that has room now, which one whose task is overdue has not, then to the
+    lowest. Lanes are taken to be free when :func:`expect` and later commitments said.
+    """
+    best, parent, least, roomy = -1, -1, np.inf, False
     for m in range(len(s.up)):
         if not s.up[m] or not fits(s, task, m):
             continue
         finish, copied = finish_on(s, task, m, s.lane_free[_lane(s, m)])
-        if finish < least:
+        if finish < least or (finish == least and not roomy and room(s, s.profile[task], m)):
             best, parent, least = m, copied, finish
+            roomy = room(s, s.profile[task], m)
+    return best, parent, float(least)
+
+
+@lean
+def commit(s: Any, q: Any, task: int) -> None:
+    """Commit a task that some node can hold to the node where it finishes first."""
+    best, parent, least = best_node(s, task)
     s.lane_free[_lane(s, best)] = least
     q.node[task] = best
     q.copied[task] = parent
@@ -220,7 +236,7 @@ def _commit(s: Any, q: Any, task: int) -> None:
 
 
 @lean
-def _expect(s: Any, q: Any) -> None:
+def expect(s: Any, q: Any) -> None:
     """Note when each lane is thought to be free, after what runs and what is committed."""
     now = s.time[0]
     lane = 0
@@ -256,7 +272,7 @@ def _exchange(s: Any, q: Any, i: int, lead: int) -> None:
 
 
 @lean
-def _emit(s: Any, q: Any, mask: Mask) -> int:
+def head(s: Any, q: Any, mask: Mask) -> int:
     """Return the slot of the first task that heads its queue and whose node has room, or -1."""
     q.blocked[:] = False
     for i in range(q.length[0]):
@@ -276,7 +292,23 @@ def _emit(s: Any, q: Any, mask: Mask) -> int:
 
 
 @lean
-def next_task(s: Any, q: Any, keys: Indices, mask: Mask, rule: int, strict: bool) -> int:
+def prepare(s: Any, q: Any, keys: Indices) -> None:
+    """Bring the queues to the decision at hand; nothing is committed yet.
+
+    Args:
+        s: The scene.
+        q: The queues, changed in place.
+        keys: Tasks, shape [K].
+    """
+    for i in range(1, len(keys)):
+        if keys[i] >= 0:
+            q.slot[keys[i]] = i
+    _forget(s, q)
+    _note_leaders(s, q)
+
+
+@lean
+def settle(s: Any, q: Any, keys: Indices, mask: Mask, rule: int) -> int:
     """Return the slot of the task to hand over now, or 0 to wait for the node of one.
 
     Args:
@@ -284,22 +316,9 @@ def next_task(s: Any, q: Any, keys: Indices, mask: Mask, rule: int, strict: bool
         q: The queues, changed in place.
         keys: Tasks, shape [K].
         mask: Shape [K].
-        rule: See ``FIFO`` and those beside it.
-        strict: Whether no other task is considered until the selected one has been handed over.
+        rule: Which goes where nothing would ever come of waiting.
     """
-    for i in range(1, len(keys)):
-        if keys[i] >= 0:
-            q.slot[keys[i]] = i
-    _forget(s, q)
-    _note_leaders(s, q)
-    if not strict or q.length[0] == 0:
-        task = _select(s, q, rule, strict)
-        if task >= 0:
-            _expect(s, q)
-        while task >= 0:
-            _commit(s, q, task)
-            task = -1 if strict else _select(s, q, rule, strict)
-    slot = _emit(s, q, mask)
+    slot = head(s, q, mask)
     idle = True
     for m in range(len(s.up)):
         idle = idle and s.running[m] == 0
@@ -313,6 +332,29 @@ def next_task(s: Any, q: Any, keys: Indices, mask: Mask, rule: int, strict: bool
         if keys[i] >= 0:
             q.slot[keys[i]] = -1
     return max(0, slot)
+
+
+@lean
+def next_task(s: Any, q: Any, keys: Indices, mask: Mask, rule: int, strict: bool) -> int:
+    """Return the slot of the task to hand over now, or 0 to wait for the node of one.
+
+    Args:
+        s: The scene.
+        q: The queues, changed in place.
+        keys: Tasks, shape [K].
+        mask: Shape [K].
+        rule: See ``FIFO`` and those beside it.
+        strict: Whether no other task is considered until the selected one has been handed over.
+    """
+    prepare(s, q, keys)
+    if not strict or q.length[0] == 0:
+        task = _select(s, q, rule, strict)
+        if task >= 0:
+            expect(s, q)
+        while task >= 0:
+            commit(s, q, task)
+            task = -1 if strict else _select(s, q, rule, strict)
+    return settle(s, q, keys, mask, rule)
 
 
 @lean

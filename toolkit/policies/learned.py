@@ -29,6 +29,14 @@ _AGAIN = "train it again: toolkit train +algo=<name> force=true"
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "scorer": ("toolkit.learning.networks:Ensemble", "toolkit.policies.learned:Learned"),
+    "transformer": (
+        "toolkit.learning.transformer:Transformer",
+        "toolkit.policies.transformer:Conditioned",
+    ),
+    "graph": (
+        "toolkit.learning.graph_network:GraphScorer",
+        "toolkit.policies.graph_deft:GraphDeft",
+    ),
     "agents": ("toolkit.learning.agents:Agents", "toolkit.policies.agents:Together"),
 }
 """What an artefact may hold: its network, and the policy that acts by it."""

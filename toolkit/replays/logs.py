@@ -12,8 +12,8 @@ from toolkit.errors import ConfigError, CorruptError
 from toolkit.inferred import allocation, configuration, placement
 from toolkit.inferred.rows import COLUMNS, Inferred
 from toolkit.inferred.steps import Steps
-from toolkit.replays.recordings import REWARDS, believing, whole
-from toolkit.reward import BatchWeights, Reward, Weights, WorkflowWeights
+from toolkit.replays.recordings import believing, whole
+from toolkit.reward import REWARDS, BatchWeights, Reward, Weights, WorkflowWeights
 from toolkit.trace import Trace
 from toolkit.workload import FAMILIES
 

@@ -16,7 +16,6 @@ from toolkit.live import Episode, rollout
 from toolkit.progress import say
 from toolkit.replays.logs import INFERRED, InferredRun, inferred_runs
 from toolkit.replays.recordings import (
-    REWARDS,
     LeftOutError,
     Opener,
     Recording,
@@ -25,7 +24,7 @@ from toolkit.replays.recordings import (
     seconds,
     whole,
 )
-from toolkit.reward import Reward
+from toolkit.reward import REWARDS, Reward
 from toolkit.simulator.recorded import Forced
 from toolkit.simulator.rules import open_epoch
 from toolkit.simulator.state import CLOSED, STAGE

@@ -10,7 +10,7 @@ from typing import Any
 
 from toolkit.errors import ConfigError, CorruptError, ToolkitError
 from toolkit.live import Engine
-from toolkit.reward import BatchWeights, Reward, Weights, WorkflowWeights
+from toolkit.reward import Reward, WorkflowWeights
 from toolkit.scenarios import torch_dags
 from toolkit.scenarios.batches import Batches
 from toolkit.scenarios.described import rebuilt
@@ -21,14 +21,7 @@ from toolkit.simulator.recorded import Recorded
 from toolkit.simulator.recorded_batches import RecordedBatches
 from toolkit.simulator.recorded_placement import RecordedPlacement
 from toolkit.trace import Trace
-from toolkit.workload import ALLOCATION, CONFIGURATION, PLACEMENT, Workload
-
-REWARDS: Mapping[int, type[Weights] | type[WorkflowWeights] | type[BatchWeights]] = {
-    ALLOCATION: Weights,
-    PLACEMENT: WorkflowWeights,
-    CONFIGURATION: BatchWeights,
-}
-"""The reward of each family."""
+from toolkit.workload import Workload
 
 
 class LeftOutError(ConfigError):

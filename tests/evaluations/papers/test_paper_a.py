@@ -13,7 +13,7 @@ from evaluations.papers.claims import CONFIRMED, IMPOSSIBLE, NOT_CONFIRMED, clai
 from evaluations.papers.comparison import Compared, slope
 from evaluations.papers.paper_a import PaperA, Size
 from evaluations.papers.pictures_a import choices
-from evaluations.papers.scaling import Grid, exponent, grown, timed
+from evaluations.papers.scaling import Grid
 from evaluations.papers.stability import (
     apart,
     disagreement,
@@ -164,27 +164,6 @@ def test_the_best_rule_is_chosen_on_training_workloads():
     assert played.gain("b", "a", "throughput").value == pytest.approx(-0.5)
     assert played.possible("b", "latency_mean").value == pytest.approx(0.75)
     assert played.logs("a", "b", "latency_mean") == pytest.approx(np.log([[0.5, 0.5]]))
-
-
-def test_an_exponent_is_found_with_its_interval():
-    sizes = np.array([3.0, 6.0, 12.0, 24.0])
-    sure = exponent(sizes, 2 * sizes**1.5)
-    assert (sure.low, sure.value, sure.high) == pytest.approx((1.5, 1.5, 1.5))
-    noisy = exponent(sizes, sizes * [1.0, 1.5, 0.8, 1.2])
-    assert noisy.low < 1 < noisy.high
-
-
-def test_steps_of_larger_pipelines_and_of_more_of_them_are_timed():
-    like = scenario_of("genomics_closed")
-    large = grown(like, 9, 12)
-    assert len(large.types) == 9
-    assert len(large.edges) == 8 + 7
-    assert large.cpus == 2 * like.cpus
-    told = timed(Grid(nodes=[2, 6, 12], in_flight=[2, 4, 8], repeats=1), like)
-    assert list(told["size"]) == [2, 6, 12, 2, 4, 8]
-    assert (told["step_ms"] > 0).all()
-    with pytest.raises(ConfigError, match="three sizes"):
-        Grid(nodes=[3, 3, 6], in_flight=[1, 2, 3], repeats=1)
 
 
 def test_choices_are_told_over_time():
