@@ -63,7 +63,7 @@ class ReplayA2C(Replaying, SB3A2C):
         rate: Learning rate.
     """
 
-    policy: ScorerPolicy
+    policy: ScorerPolicy  # type: ignore[assignment]
     rollout_buffer: IrregularRollout
 
     def __init__(
@@ -86,7 +86,7 @@ class ReplayA2C(Replaying, SB3A2C):
             ent_coef=settings.entropy,
             vf_coef=settings.value,
             max_grad_norm=settings.clip_gradient,
-            rollout_buffer_class=IrregularRollout,  # type: ignore[arg-type]
+            rollout_buffer_class=IrregularRollout,
             policy_kwargs={"actor": actor, "critic": critic},
             seed=None,
             device=device,

@@ -95,6 +95,7 @@ class Replaying:
 
     policy: Any
     device: Any
+    env: Any
     num_timesteps: int
     rollout_buffer: Any
     _last_obs: Any
