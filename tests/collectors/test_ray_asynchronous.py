@@ -7,11 +7,11 @@ import pytest
 import ray
 import torch
 
-from tests.learning.lessons import CutError, algorithm, cut_after
+from tests.learning.lessons import algorithm, equal
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError
 from toolkit.learning.a3c import Placed, Player
-from toolkit.learning.learner import Given, run
+from toolkit.learning.learner import Given
 from toolkit.learning.play import play
 from toolkit.learning.shared import Shared, Staleness
 
@@ -30,25 +30,32 @@ def given(seed=0):
 
 
 @pytest.mark.engine
-def test_learners_share_weights_and_learn(tmp_path):
+def test_learners_share_weights_and_learn():
     torch.set_num_threads(1)
-    file = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(CutError):
-        run(a3c(), given(), checkpoint=file, due=cut_after(2))
-    trained = run(a3c(), given(), checkpoint=file)
+    learner = a3c().start(given())
+    scenario, seeds = scenario_of("genomics_tiny"), range(100, 116)
+    drawn = play(learner.present(), scenario, seeds, sampled=True).returns.mean()
+    while learner.done < a3c().n_steps:
+        taken, measured = learner.step(a3c().n_steps - learner.done)
+        assert taken == 4096
     assert not ray.is_initialized()
-    assert trained.curve[-1][0] == a3c().n_steps
-    story = trained.story
-    # 8192 decisions after the first rollout, 32 in each gradient.
+    learnt = play(learner.network(), scenario, seeds, sampled=False).returns.mean()
+    assert learnt > drawn + 0.05 * abs(drawn)
+    story = learner.story()
     shares = [v for k, v in story.items() if k.startswith("stale_") and k != "stale_most"]
     assert sum(shares) == pytest.approx(1.0)
     assert 0 < story["stale"] <= story["stale_most"]
-    assert 0 < trained.curve[-1][1]["stale_most"] <= story["stale_most"]
-    scenario = scenario_of("genomics_tiny")
-    learnt = play(trained.network, scenario, range(100, 116), sampled=False).returns.mean()
-    fresh = a3c().start(given()).present()
-    drawn = play(fresh, scenario, range(100, 116), sampled=True).returns.mean()
-    assert learnt > drawn + 0.05 * abs(drawn)
+    assert 0 < measured["stale_most"] <= story["stale_most"]
+    # Who goes on from a checkpoint has the same weights, moments and counts.
+    fresh = a3c().start(given())
+    fresh.restore(learner.state())
+    assert fresh.done == learner.done
+    assert fresh.story() == story
+    assert equal(fresh.present(), learner.present())
+    moments = (
+        x._model.policy.optimizer.state_dict()["state"][0]["square_avg"] for x in (fresh, learner)
+    )
+    assert torch.equal(*moments)
 
 
 def test_a_gradient_is_applied_to_what_the_weights_are_by_then():

@@ -96,6 +96,7 @@ class Replaying:
     policy: Any
     env: Any
     device: Any
+    env: Any
     num_timesteps: int
     rollout_buffer: Any
     _last_obs: Any

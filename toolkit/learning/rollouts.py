@@ -117,14 +117,17 @@ class IrregularRollout(MaskableRolloutBuffer):
         """
         require(batch_size is None, "a rollout is given whole; draw minibatches(…) of it")
         count = self.buffer_size * self.n_envs
-        parts = (
-            self.observations, self.actions, self.values, self.log_probs, self.advantages,
-            self.returns, self.action_masks,
-        )  # fmt: skip
-        rows = [torch.from_numpy(p.reshape(count, -1)).to(self.device) for p in parts]
-        values, log_probs, advantages, returns = (r.flatten() for r in rows[2:6])
+        whole: dict[str, Any] = {
+            "observations": self.observations.reshape(count, -1),
+            "actions": self.actions.reshape(count, -1),
+            "old_values": self.values.reshape(count),
+            "old_log_prob": self.log_probs.reshape(count),
+            "advantages": self.advantages.reshape(count),
+            "returns": self.returns.reshape(count),
+            "action_masks": self.action_masks.reshape(count, -1),
+        }
         yield MaskableRolloutBufferSamples(
-            rows[0], rows[1], values, log_probs, advantages, returns, rows[6]
+            **{k: torch.from_numpy(v).to(self.device) for k, v in whole.items()}
         )
 
     def minibatches(
