@@ -94,7 +94,6 @@ class Replaying:
     """
 
     policy: Any
-    env: Any
     device: Any
     env: Any
     num_timesteps: int
