@@ -21,10 +21,12 @@ from evaluations.papers.sizes import require_size
 from evaluations.papers.stability import disagreement, drawdown
 from evaluations.papers.statements import Ground, Question
 from toolkit import tracking
+from toolkit.envs.registration import scenario_of
 from toolkit.errors import require, unknown
+from toolkit.policies.learned import found as learnt
 from toolkit.report import Report
 from toolkit.revision import revision
-from toolkit.seeding import generator
+from toolkit.seeding import GATE, generator
 from toolkit.simulator.simulator import SIMULATOR
 from toolkit.statistics import Interval, bootstrap, mean
 from toolkit.store import fingerprint
@@ -88,6 +90,8 @@ class Size:
         settings: Settings that differ from ``conf/algo``, by algorithm.
         dataset: What arms learn from that learn from a dataset; "" for none.
         overrides: Of the scenarios of all grounds.
+        credit: Training workloads on which choices of single process types are replaced, see
+            :mod:`evaluations.papers.credit`; 0 leaves that out.
     """
 
     seeds: int
@@ -97,9 +101,12 @@ class Size:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dataset: str = ""
     overrides: Sequence[str] = ()
+    credit: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("watch", 1), ("chosen_on", 1), ("workloads", 2)):
+        for name, least in (
+            ("seeds", 1), ("watch", 1), ("chosen_on", 1), ("workloads", 2), ("credit", 0),
+        ):  # fmt: skip
             value = getattr(self, name)
             require(value >= least, f"experiment.sizes: {name} must be {least} or more")
 
@@ -187,6 +194,8 @@ class Learners:
             found[ground] = Ground(followed=told, played=played)
             self._record(ground, found[ground])
         parts = [self._of(ground, one) for ground, one in found.items()]
+        if size.credit > 0:
+            parts += [([self._credit(ground, one)], []) for ground, one in found.items()]
         if self.levels is not None:
             parts.append(self._varied(self.levels, found[self.levels.ground], cfg))
         stated = [q.stated for q in self.questions]
@@ -264,6 +273,35 @@ class Learners:
             draw=partial(against, levels.what, levels.values, gains, metric),
         )
         return [table], [picture]
+
+    def _credit(self, name: str, ground: Ground) -> Table:
+        """Return what the choices of single process types do to the return that all share."""
+        from evaluations.papers.credit import choosing_of, credit
+
+        workloads = self.sizes[self.size].credit
+        place, rows = self.grounds[name], []
+        words = self._plays(place)
+        scenario = scenario_of(words[0], words[1:])
+        require(
+            place.discount_seconds is not None,
+            f"experiment.grounds.{name}: credit needs discount_seconds",
+        )
+        for arm, each in ground.followed.items():
+            choosing = choosing_of(learnt(each[0].policy).network)
+            told = credit(
+                choosing, scenario, range(GATE, GATE + workloads),
+                discount_seconds=float(place.discount_seconds or 0),
+            )  # fmt: skip
+            rows.append(
+                {"arm": arm} | {c.agent: f"{c.difference:.3g} ({c.share:.2%})" for c in told}
+            )
+        return Table(
+            caption=f"{name}: by how much the discounted return differs on average where one "
+            "choice of one process type is replaced, those of the others and all luck being the "
+            "same, and in brackets the share of the variance of returns that this is; first "
+            f"training of each arm, {workloads} training workloads, 4 instants each.",
+            frame=pd.DataFrame(rows),
+        )
 
     def _of(self, name: str, ground: Ground) -> tuple[list[Table], list[Picture]]:
         """Return tables and pictures of a ground."""

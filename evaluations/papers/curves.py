@@ -39,7 +39,9 @@ def learning_curves(
         for i, (rule, value) in enumerate(rules.items()):
             axis.axhline(value, color="black", linewidth=1, linestyle=("--", ":", "-.")[i % 3])
             axis.text(1.0, value, f" {rule}", transform=axis.get_yaxis_transform(), va="center")
-        lowest = min(float(f.returns.min()) for each in arms.values() for f in each)
+        lowest = min(
+            [*rules.values(), *(float(f.returns.min()) for each in arms.values() for f in each)]
+        )
         axis.set_ylim(bottom=lowest - 0.05 * abs(lowest))
         axis.set(xlabel=label, ylabel="mean return on training workloads (reward)")
         axis.legend(frameon=False, loc="lower right", fontsize="small")

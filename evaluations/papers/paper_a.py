@@ -13,12 +13,12 @@ from evaluations.papers import gains_a as gains
 from evaluations.papers import judging_a as judging
 from evaluations.papers import learning_a as learning
 from evaluations.papers import pictures_a as pictures
-from evaluations.papers.claims import NOT_COMPARABLE, Finding, claims
+from evaluations.papers.claims import Finding, claims
 from evaluations.papers.comparison import Compared, compared
 from evaluations.papers.learning_a import DQN, PPO
 from evaluations.papers.part import Part
 from evaluations.papers.powers import exponents, medians
-from evaluations.papers.report import Picture, Produced, Table, interval, publish
+from evaluations.papers.report import Picture, Produced, Table, answered, interval, publish
 from evaluations.papers.scaling import Grid, timed
 from evaluations.papers.sizes import require_size
 from evaluations.papers.step_pictures import step_times
@@ -153,7 +153,7 @@ class PaperA:
             about=self._about(size, made),
             tables=[t for p in parts for t in p.tables],
             pictures=[x for p in parts for x in p.pictures],
-            findings=[*(f for p in parts for f in p.findings), *_later()],
+            findings=[*(f for p in parts for f in p.findings), *self._elsewhere()],
         )
         return publish(produced, claims("a"))
 
@@ -252,6 +252,11 @@ class PaperA:
             findings=[finding],
         )
 
+    def _elsewhere(self) -> list[Finding]:
+        """Return what experiments found of the claims that need other learners."""
+        asked = {"A7": "several_agents", "A12": "stability"}
+        return [answered(claim, name, self.size) for claim, name in asked.items()]
+
     def _choices(self) -> Part:
         shown = {f"{self.policy} (PPO)": self.policy, "reactive": "reactive"}
         picture = Picture(
@@ -287,12 +292,3 @@ def _pipelines(words: Sequence[str]) -> Pipelines:
     require(isinstance(scenario, Pipelines), f"suite: {words[0]!r} is no scenario of pipelines")
     assert isinstance(scenario, Pipelines)
     return scenario
-
-
-def _later() -> list[Finding]:
-    """Return the findings of claims that need learners which are not trained here."""
-    reasons = {
-        "A7": "this suite trains no decentralised and no hierarchical agents",
-        "A12": "this suite trains on no workloads that drift",
-    }
-    return [Finding(claim=c, verdict=NOT_COMPARABLE, why=why) for c, why in reasons.items()]

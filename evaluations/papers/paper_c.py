@@ -11,9 +11,9 @@ import pandas as pd
 
 from evaluations.cells import BOUND, FAILED, cells
 from evaluations.papers import findings_c as found_of
-from evaluations.papers.claims import NOT_COMPARABLE, Finding, claims
+from evaluations.papers.claims import Finding, claims
 from evaluations.papers.findings_c import SHAPES, gains, most_jobs
-from evaluations.papers.report import Picture, Produced, Table, publish
+from evaluations.papers.report import Picture, Produced, Table, answered, publish
 from evaluations.papers.sizes import require_size
 from evaluations.papers.tables_c import dags_table, gains_table, transfer_table
 from evaluations.papers.workflow_pictures import against_jobs, side_by_side
@@ -23,8 +23,6 @@ from toolkit.seeding import GATE
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-_LATER = "its learner is not part of this suite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +247,6 @@ class PaperC:
         found = [Finding(**{**vars(f), "command": command}) for f in found]
         return [
             *found,
-            Finding(claim="C10", verdict=NOT_COMPARABLE, why="nothing is fine-tuned here"),
-            Finding(claim="C11", verdict=NOT_COMPARABLE, why=_LATER),
+            answered("C10", "transfer", self.size),
+            answered("C11", "prioritised_replay", self.size),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evaluations.papers.claims import VERDICTS, Claim, Finding
+from evaluations.papers.claims import NOT_COMPARABLE, VERDICTS, Claim, Finding
 from toolkit.errors import require
 from toolkit.paths import data_root
 from toolkit.report import Report, to_json
@@ -86,6 +87,25 @@ def interval(value: float, low: float, high: float, digits: int = 3) -> str:
 def folder_of(suite: str, size: str) -> Path:
     """Return where a suite's report lies."""
     return data_root() / "reports" / f"{suite}-{size}"
+
+
+def answered(claim: str, experiment: str, size: str) -> Finding:
+    """Return what an experiment found of a claim that a suite does not answer itself.
+
+    Args:
+        claim: Its id.
+        experiment: Name of the experiment.
+        size: ``quick`` or ``full``; the answer of another size is none.
+    """
+    command = f"toolkit train +experiment={experiment}"
+    command += "" if size == "full" else f" experiment.size={size}"
+    file = folder_of(experiment, size) / "report.json"
+    if file.is_file():
+        for told in json.loads(file.read_text(encoding="utf-8"))["verdicts"]:
+            if told["id"] == claim:
+                parts = {k: told[k] for k in ("verdict", "figure", "why", "possible", "command")}
+                return Finding(claim=claim, **parts)
+    return Finding(claim=claim, verdict=NOT_COMPARABLE, why=f"an experiment answers it: {command}")
 
 
 def publish(produced: Produced, stated: Sequence[Claim]) -> Report:

@@ -31,13 +31,14 @@ def drawn(seed, scenes=2):
     key = np.where(rng.random(V) < 0.5, np.arange(V), -1)
     for b in range(scenes):
         key[np.flatnonzero(np.array(scene)[job] == b)[0]] = V + b  # one option at least
+    order = np.argsort(parent, kind="stable")
     return Seen(
         x=rng.lognormal(0, 2, (V, 12)).astype(np.float32),
         job=np.array(job, np.int32),
         generation=np.array(generation, np.int32),
         key=key.astype(np.int32),
-        parent=np.array(parent, np.int32),
-        child=np.array(child, np.int32),
+        parent=np.array(parent, np.int32)[order],
+        child=np.array(child, np.int32)[order],
         scene=np.array(scene, np.int32),
         scenes=scenes,
     )
@@ -55,7 +56,7 @@ def scored(net, seen):
     graphs = Graphs.of_seen(seen, net.rounds)
     with torch.inference_mode():
         scores = net(Graphs(**{**vars(graphs), "x": graphs.x.double()}))
-    return dict(zip(graphs.key.tolist(), scores.tolist(), strict=True))
+    return dict(zip(seen.key[seen.option].tolist(), scores.tolist(), strict=True))
 
 
 def told(net, seen):
@@ -100,6 +101,16 @@ def test_messages_are_those_of_the_recursion(changes, seed):
         assert found[key] == pytest.approx(value, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("changes", [{}, {"rounds": 1}, {"network": "mlp"}, {"variant": "decima"}])
+@given(seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_compiled_code_gives_the_scores_of_the_module(changes, seed):
+    net, seen = network(**changes), drawn(seed)
+    wanted = list(scored(net, seen).values())
+    found = net.float().alone().scores(seen)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
 @given(seed=SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_the_order_of_jobs_and_tasks_does_not_matter(seed):
@@ -136,7 +147,7 @@ def test_scenes_side_by_side_do_not_touch_one_another(seed):
 def test_only_what_can_be_selected_has_a_probability():
     seen, net = drawn(5, scenes=3), network().float()
     graphs = Graphs.of_seen(seen, 8)
-    assert sorted(graphs.key.tolist()) == sorted(seen.key[seen.key >= 0].tolist())
+    assert len(graphs.option) == (seen.key >= 0).sum()
     logs = log_softmax(net(graphs), graphs.of, graphs.scenes)
     np.testing.assert_allclose(summed(logs.exp(), graphs.of, 3).detach(), 1.0, rtol=1e-5)
 

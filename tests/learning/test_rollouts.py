@@ -112,3 +112,21 @@ def test_the_spread_of_returns_by_hand():
     goes_on = np.array([[1.0], [0.0], [1.0]])  # an episode ends with the second step
     assert spread_of_returns(rewards, discounts, goes_on) == pytest.approx(np.std([2.0, 2.0, 4.0]))
     assert spread_of_returns(np.zeros((2, 1)), discounts[:2], goes_on[:2]) > 0
+
+
+def test_who_decides_less_often_is_paid_for_all_until_the_next_decision():
+    """Rows without a decision are folded into the one before: the same as if they were not there.
+
+    Of five steps the first and the third are decisions; an episode ends with the second.
+    """
+    rollout, rows, last = filled(np.random.default_rng(0), 5, 1, 0.7)
+    rollout.decided[:, 0] = [True, False, True, False, False]
+    rollout.episode_starts[:, 0] = [1, 0, 1, 0, 0]
+    rollout.compute_returns_and_advantage(torch.tensor(last[:, None]), np.array([False]))
+    r, d, v = (rows[k][:, 0].astype(float) for k in ("rewards", "discounts", "values"))
+    third = r[2] + d[2] * (r[3] + d[3] * (r[4] + d[4] * last[0])) - v[2]
+    first = r[0] + d[0] * r[1] - v[0]
+    np.testing.assert_allclose(rollout.advantages[:, 0], [first, 0, third, 0, 0], rtol=1e-5)
+    seen = list(rollout.minibatches(8, 1, np.random.default_rng(0)))
+    free = rollout.action_masks.reshape(5, -1).sum(1) > 1
+    assert sum(len(b.actions) for b in seen) == (free & rollout.decided[:, 0]).sum()

@@ -25,6 +25,7 @@ from toolkit.envs.stepping import (
     TERMINATED,
     TIME,
     locate,
+    see_all,
     step_all,
 )
 from toolkit.errors import ToolkitError, require
@@ -62,6 +63,7 @@ class Batch:
         family: Family of decisions.
         terms: Names of the C terms.
         seeds: Seed of each copy's present workload.
+        noise: As told.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Batch:
         self.numbers: Floats = np.zeros((N, 6))
         self.flags: npt.NDArray[np.int8] = np.full((N, 2), TERMINATED, dtype=np.int8)
         self.seeds = list(seeds)
-        self._scenario, self._noise = scenario, noise
+        self._scenario, self.noise = scenario, noise
         self._scenes: list[Scene | None] = [None] * N
         self._streams = [generator(seed, "episodes") for seed in seeds]
         self._errors = list(self._streams)
@@ -179,9 +181,33 @@ class Batch:
             self.numbers[rows],
             self.flags[rows],
         )
-        if self._noise > 0:
+        if self.noise > 0:
             for i in range(first, last):
                 self.blur(i)
+
+    def see(
+        self, first: int, last: int, globals_: Vector, candidates: Vector, mask: Mask, keys: Indices
+    ) -> None:
+        """Describe what every process type of an allocation sees in some copies, without error.
+
+        Args:
+            first: Of the copies.
+            last: The first that is none of them.
+            globals_: Shape [N, T, G], written in place; terminated copies keep what they have.
+            candidates: Shape [N, T, K, F].
+            mask: Shape [N, T, K].
+            keys: Shape [N, T, K].
+        """
+        rows = slice(first, last)
+        see_all(
+            self._addresses[rows],
+            self.scene(first).handle,
+            self.flags[rows],
+            globals_[rows],
+            candidates[rows],
+            mask[rows],
+            keys[rows],
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Batch:
         """Return an independent copy, for searches that look ahead; the workloads are shared."""
@@ -199,9 +225,9 @@ class Batch:
 
     def blur(self, i: int) -> None:
         """Let the features of a choice that has just been described err; the mask never does."""
-        if self._noise > 0 and self.flags[i, OVER] == GOING:
+        if self.noise > 0 and self.flags[i, OVER] == GOING:
             for shown in (self.globals[i], self.candidates[i]):
-                shown *= luck(shown.size, self._noise, self._errors[i]).reshape(shown.shape)
+                shown *= luck(shown.size, self.noise, self._errors[i]).reshape(shown.shape)
 
     @property
     def returns(self) -> Floats:

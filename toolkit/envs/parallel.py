@@ -8,27 +8,21 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from toolkit.envs.batch import Batch
 from toolkit.envs.environment import Observation, observations
-from toolkit.envs.stepping import GOING, INVALID, OVER, REWARD, TERMINATED, TRUNCATED
+from toolkit.envs.stepping import GOING, TERMINATED, TRUNCATED
+from toolkit.envs.together import TogetherBatch
 from toolkit.errors import require
-from toolkit.features.observe import observe
 from toolkit.scenarios.scenario import Scenario
 from toolkit.simulator.scene import Scene
-from toolkit.simulator.state import POSITION
-from toolkit.workload import ALLOCATION, CONFIGURATION
 
 
 class SchedulingParallelEnv(ParallelEnv):  # type: ignore[misc]
     """A scenario whose agents choose together and share one reward.
 
-    In an allocation every process type is an agent: all choose their profile for the next
-    interval at once, each seeing what the others chose for the last one. In a placement and in a
-    configuration one choice follows from another; there one agent, ``scheduler`` or ``fleet``,
-    makes them all.
-
-    Observations and infos are those of :class:`~toolkit.envs.environment.SchedulingEnv`, except
-    that the mask among the observations is called ``action_mask``, as PettingZoo's tools expect.
+    Who the agents are says :class:`~toolkit.envs.together.TogetherBatch`, of which this is one
+    copy. Observations and infos are those of :class:`~toolkit.envs.environment.SchedulingEnv`,
+    except that the mask among the observations is called ``action_mask``, as PettingZoo's tools
+    expect.
 
     Args:
         scenario: What is planned afresh for every episode.
@@ -41,20 +35,14 @@ class SchedulingParallelEnv(ParallelEnv):  # type: ignore[misc]
     def __init__(
         self, scenario: Scenario, seed: int = 0, observation_noise: float | None = None
     ) -> None:
-        self._batch = Batch(scenario, [seed], observation_noise)
-        self._together = self._batch.family == ALLOCATION
-        if self._together:
-            self.possible_agents = list(self._batch.types)
-        else:
-            single = "fleet" if self._batch.family == CONFIGURATION else "scheduler"
-            self.possible_agents = [single]
+        self._together = TogetherBatch(scenario, [seed], observation_noise)
+        self.possible_agents = list(self._together.agents)
         self.agents: list[str] = []
+        sizes = self._together.sizes
         self._observed = {
-            agent: observations(self._batch.sizes, "action_mask") for agent in self.possible_agents
+            agent: observations(sizes, "action_mask") for agent in self.possible_agents
         }
-        self._acted = {
-            agent: spaces.Discrete(self._batch.sizes[1]) for agent in self.possible_agents
-        }
+        self._acted = {agent: spaces.Discrete(sizes[1]) for agent in self.possible_agents}
         self.render_mode = None
 
     def observation_space(self, agent: str) -> spaces.Dict:
@@ -68,16 +56,15 @@ class SchedulingParallelEnv(ParallelEnv):  # type: ignore[misc]
     @property
     def scene(self) -> Scene:
         """Where the episode stands."""
-        return self._batch.scene(0)
+        return self._together.batch.scene(0)
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
         """Plan a workload and go to its first choice; ``options`` are not used."""
-        self._batch.start(0, seed)
+        self._together.start(0, seed)
         self.agents = list(self.possible_agents)
-        self._shown = self._observe()
-        return self._shown, {agent: self._batch.info(0) for agent in self.agents}
+        return self._shown(), {agent: self._together.batch.info(0) for agent in self.agents}
 
     def step(
         self, actions: dict[str, Any]
@@ -95,45 +82,27 @@ class SchedulingParallelEnv(ParallelEnv):  # type: ignore[misc]
         """
         missing = sorted(set(self.agents) - actions.keys())
         require(not missing, f"agents {missing} have no action")
-        agents, batch = self.agents, self._batch
-        invalid = {}
-        paid = 0.0
-        for agent in self._turns():
-            batch.step(int(actions[agent]))
-            paid += float(batch.numbers[0, REWARD])
-            invalid[agent] = bool(batch.flags[0, INVALID])
-        over = batch.flags[0, OVER]
-        if over == GOING:
-            self._shown = self._observe()
-        else:
+        agents, together = self.agents, self._together
+        together.step([[int(actions.get(agent, 0)) for agent in self.possible_agents]])
+        over = together.over[0]
+        if over != GOING:
             self.agents = []
+        invalid = dict(zip(self.possible_agents, together.invalid[0].tolist(), strict=True))
         return (
-            self._shown,
-            dict.fromkeys(agents, paid),
+            self._shown(),
+            dict.fromkeys(agents, float(together.rewards[0])),
             dict.fromkeys(agents, bool(over == TERMINATED)),
             dict.fromkeys(agents, bool(over == TRUNCATED)),
-            {agent: {**batch.info(0), "invalid": invalid[agent]} for agent in agents},
+            {agent: {**together.batch.info(0), "invalid": invalid[agent]} for agent in agents},
         )
 
-    def _turns(self) -> list[str]:
-        """Return the agents that act, in the order in which the engine asks."""
-        if not self._together or not self.agents:
-            return self.agents
-        return [self._batch.types[t] for t in self.scene.workload.arrays.order]
-
-    def _observe(self) -> dict[str, Observation]:
-        batch, shown = self._batch, {}
-        arrays = (batch.globals[0], batch.candidates[0], batch.mask[0], batch.keys[0])
-        turns = self._turns()
-        # The first agent last: the arrays must describe what the engine asks first.
-        for position in reversed(range(len(turns))):
-            if self._together:
-                self.scene.state.cursor[POSITION] = position
-                observe(self.scene.handle, *arrays)
-                batch.blur(0)
-            shown[turns[position]] = {
-                "globals": batch.globals[0].copy(),
-                "candidates": batch.candidates[0].copy(),
-                "action_mask": batch.mask[0].astype(np.int8),
+    def _shown(self) -> dict[str, Observation]:
+        together = self._together
+        return {
+            agent: {
+                "globals": together.globals[0, i].copy(),
+                "candidates": together.candidates[0, i].copy(),
+                "action_mask": together.mask[0, i].astype(np.int8),
             }
-        return {agent: shown[agent] for agent in self.agents}
+            for i, agent in enumerate(self.possible_agents)
+        }

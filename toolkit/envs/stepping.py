@@ -15,6 +15,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from toolkit.features.observe import observe
+from toolkit.features.together import observe_together
 from toolkit.simulator.compiled import lean
 from toolkit.simulator.kernel import act, proceed
 from toolkit.simulator.state import ASK_PROFILE, ASK_TASK, CLOSED, JOBS_DONE, POSITION, STAGE
@@ -173,3 +174,30 @@ def step_all(
             numbers[i, RETURN] += numbers[i, REWARD]
             numbers[i, DECISIONS] += 1.0
             numbers[i, INVALIDS] += flags[i, INVALID]
+
+
+@lean
+def see_all(
+    addresses: Ints,
+    like: Any,
+    flags: Flags,
+    globals_out: Vector,
+    candidates_out: Vector,
+    mask_out: Mask,
+    keys_out: Indices,
+) -> None:
+    """Describe what every process type sees in each allocation that goes on or was cut.
+
+    Args:
+        addresses: Where the handles lie, shape [N].
+        like: Any of them.
+        flags: See ``OVER``, shape [N, 2].
+        globals_out: Shape [N, T, G], see :func:`toolkit.features.together.observe_together`.
+        candidates_out: Shape [N, T, K, F].
+        mask_out: Shape [N, T, K].
+        keys_out: Shape [N, T, K].
+    """
+    for i in range(len(addresses)):
+        if flags[i, OVER] == GOING or flags[i, OVER] == TRUNCATED:
+            s = _at(addresses[i], like)
+            observe_together(s, globals_out[i], candidates_out[i], mask_out[i], keys_out[i])

@@ -42,7 +42,7 @@ class Curriculum:
         return Curriculum(stages=given.stages, last=given.played(name))
 
     def due(self, share: float) -> int:
-        """Return the stage that is due at a share of the training; the last has no number less."""
+        """Return the number of the stage that is due at a share of the training."""
         return sum(share >= stage.until for stage in self.stages)
 
     def scenario(self, stage: int) -> Scenario:

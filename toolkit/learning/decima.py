@@ -41,6 +41,7 @@ from toolkit.seeding import generator
 from toolkit.workload import Floats, Ints, Mask
 
 _SEEDS = 2**30
+_LEAST = 1e-8
 _SHORTEST = 0.25
 """Share of the mean length that an episode has at least."""
 
@@ -198,7 +199,8 @@ class DecimaLearner:
         with torch.no_grad():
             # Nearly uniform at first, so that what is drawn tells of all options.
             last.weight.mul_(0.01)
-        met = [seen.x for seen in self._episodes("look").seen]
+        met = [seen.x for seen in self._episodes("look", whole=True).seen]
+        require(len(met) > 0, f"nobody is ever asked for a task in {self._scenario.name}")
         self._network.normalise(torch.from_numpy(np.concatenate(met)))
         self._adam = torch.optim.Adam(self._network.parameters(), settings.learning_rate)
         self._gate = Gate(
@@ -229,9 +231,9 @@ class DecimaLearner:
         measured["gate"] = self._gate.looks[-1]
         return s.copies, measured
 
-    def _episodes(self, purpose: str) -> _Played:
+    def _episodes(self, purpose: str, *, whole: bool = False) -> _Played:
         """Play the next batch of episodes by draws from the network's softmax."""
-        s, network, tau = self._settings, self._network, self._given.discount_seconds
+        s, network, tau = self._settings, self._network.alone(), self._given.discount_seconds
         rng = generator(self._given.seed, purpose, self._updates)
         groups = s.copies // s.alike
         left = 1 - self._done / s.n_steps
@@ -241,26 +243,26 @@ class DecimaLearner:
             np.repeat(rng.integers(_SEEDS, size=groups), s.alike).tolist(),
             late=s.late,
             wide=VARIANTS[s.title] == LACHESIS,
-            horizons=np.repeat(ends, s.alike),
+            horizons=None if whole else np.repeat(ends, s.alike),
         )
         seen, rows, option, likely = [], [], [], []
         times, rewards = [], []
         while len(going := playing.going):
             seen.append(playing.look())
             rows.append(going)
-            graphs = Graphs.of_seen(seen[-1], s.rounds)
-            with torch.inference_mode():
-                logs = log_softmax(network(graphs), graphs.of, graphs.scenes).numpy()
+            asked = seen[-1].asked
+            scores = torch.from_numpy(network.scores(seen[-1]))
+            logs = log_softmax(scores, torch.from_numpy(asked), len(going)).numpy()
             # The option of greatest score plus Gumbel noise is a draw from the softmax.
-            chosen = best(logs + rng.gumbel(size=len(logs)), graphs.of.numpy())
+            chosen = best(logs + rng.gumbel(size=len(logs)), asked)
             option.append(chosen)
             likely.append(logs[chosen])
             times.append(playing.time.copy())
-            playing.step(graphs.key[chosen])
+            playing.step(seen[-1].key[seen[-1].option[chosen]])
             rewards.append(playing.paid.copy())
         times.append(playing.time.copy())
         advantage = advantages(
-            np.array(rewards), np.array(times), _alive(rows, s.copies),
+            np.reshape(rewards, (-1, s.copies)), np.array(times), _alive(rows, s.copies),
             tau=tau, alike=s.alike,
         )  # fmt: skip
         return _Played(seen, rows, option, likely, advantage, playing.returns)
@@ -270,24 +272,23 @@ class DecimaLearner:
         share = self._done / s.n_steps
         self._adam.param_groups[0]["lr"] = s.learning_rate * (1 - 0.9 * share)
         entropy = s.entropy + (s.entropy_end - s.entropy) * share
-        told = played.advantage[~np.isnan(played.advantage)]
-        middle, spread = float(told.mean()), float(told.std()) + 1e-8
+        standard = standardised(played.advantage, s.alike)
         rng = generator(self._given.seed, "minibatches", self._updates)
         sums: dict[str, list[float]] = {"loss": [], "entropy": [], "kl": []}
         for _ in range(s.epochs):
             for steps in _minibatches(played.rows, s.batch_size, s.sample, rng):
                 graphs = Graphs.of_seen(joined([played.seen[t] for t in steps]), s.rounds)
-                advantage = np.concatenate([played.advantage[t, played.rows[t]] for t in steps])
+                advantage = np.concatenate([standard[t, played.rows[t]] for t in steps])
                 found = self._gradient(
                     graphs,
                     torch.from_numpy(_shifted(played, steps)),
                     torch.from_numpy(np.concatenate([played.likely[t] for t in steps])),
-                    torch.from_numpy(((advantage - middle) / spread).astype(np.float32)),
+                    torch.from_numpy(advantage.astype(np.float32)),
                     entropy,
                 )
                 for key, value in zip(sums, found, strict=True):
                     sums[key].append(value)
-        return {key: float(np.mean(values)) for key, values in sums.items()}
+        return {key: float(np.mean(values)) for key, values in sums.items() if values}
 
     def _gradient(
         self, graphs: Graphs, option: Tensor, before: Tensor, advantage: Tensor, entropy: float
@@ -350,11 +351,11 @@ def selected(network: GraphScorer, scenario: Scenario, seeds: Sequence[int]) -> 
     """Return the episodes of the best options of a network on some workloads, at their ends."""
     wide = VARIANTS[network.variant] == LACHESIS
     playing = Selecting(scenario, seeds, late=network.late, wide=wide)
-    with torch.inference_mode():
-        while len(playing.going):
-            graphs = Graphs.of_seen(playing.look(), network.rounds)
-            chosen = best(network(graphs).numpy(), graphs.of.numpy())
-            playing.step(graphs.key[chosen])
+    alone = network.alone()
+    while len(playing.going):
+        seen = playing.look()
+        chosen = best(alone.scores(seen), seen.asked)
+        playing.step(seen.key[seen.option[chosen]])
     return playing
 
 
@@ -386,6 +387,25 @@ def advantages(rewards: Floats, times: Floats, alive: Mask, *, tau: float, alike
     return np.where(alive, returns[:-1], np.nan)
 
 
+def standardised(advantage: Floats, alike: int) -> Floats:
+    """Return advantages less their mean, by their spread, of each workload; shape [T, N].
+
+    Else those of a few workloads in which queues grow would drown all others.
+
+    Args:
+        advantage: NaN where an episode was over, shape [T, N].
+        alike: Neighbours that play the same workload.
+    """
+    found = advantage.copy()
+    for first in range(0, found.shape[1], alike):
+        told = found[:, first : first + alike]
+        some = told[~np.isnan(told)]
+        if len(some):
+            told -= some.mean()
+            told /= some.std() + _LEAST
+    return found
+
+
 def _alive(rows: Sequence[Ints], copies: int) -> Mask:
     """Return which episodes were going in each round, shape [T, N]."""
     found = np.zeros((len(rows), copies), dtype=np.bool_)
@@ -415,6 +435,6 @@ def _minibatches(
 
 def _shifted(played: _Played, steps: Sequence[int]) -> Ints:
     """Return what was chosen in some rounds, into the options of all of them end to end."""
-    options = [int((played.seen[t].key >= 0).sum()) for t in steps]
+    options = [len(played.seen[t].option) for t in steps]
     before = np.cumsum(options) - options
     return np.concatenate([played.option[t] + b for t, b in zip(steps, before, strict=True)])

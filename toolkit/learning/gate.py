@@ -53,7 +53,7 @@ class Gate:
         self._returns = returns or self._of_slots
         self._kept: dict[str, Tensor] = {}
 
-    def look(self, actor: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    def look(self, actor: nn.Module, *optimisers: torch.optim.Optimizer) -> None:
         """Play a policy, and change it where it has fallen."""
         score = float(self._returns(actor, self._scenario, self.seeds).mean())
         self.looks.append(score)
@@ -63,7 +63,8 @@ class Gate:
             self.trust = min(1.0, 2 * self.trust)
         elif score < self.best - self._tolerated * abs(self.best):
             self.give(actor)
-            optimiser.state.clear()
+            for optimiser in optimisers:
+                optimiser.state.clear()
             self.trust /= 2
 
     def _of_slots(self, actor: nn.Module, scenario: Scenario, seeds: Sequence[int]) -> Floats:

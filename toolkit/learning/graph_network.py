@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import require
 from toolkit.features.graph import DECIMA, GRAPH, LACHESIS
+from toolkit.learning.graph_alone import GraphAlone
 from toolkit.learning.graphs import Graphs
 
 VARIANTS: Mapping[str, int] = {"decima": DECIMA, "lachesis": LACHESIS}
@@ -111,6 +112,10 @@ class GraphScorer(nn.Module):
         self.mean.copy_(moved.mean(0))
         self.std.copy_(moved.std(0, unbiased=False).clamp(min=_LEAST))
         self.size.copy_(x.abs().mean(0).clamp(min=_LEAST))
+
+    def alone(self) -> GraphAlone:
+        """Return what gives the same scores without torch, for playing."""
+        return GraphAlone(self)
 
     def forward(self, graphs: Graphs) -> Tensor:
         """Return the score of each option, shape [A]."""

@@ -26,6 +26,16 @@ class Seen(NamedTuple):
     scene: Indices  # [J] ascending
     scenes: int  # B
 
+    @property
+    def option(self) -> Ints:
+        """Nodes that can be selected, ascending; shape [A]."""
+        return np.flatnonzero(self.key >= 0)
+
+    @property
+    def asked(self) -> Ints:
+        """Scene of each option, ascending; shape [A]."""
+        return self.scene[self.job[self.option]].astype(np.int64)
+
     @staticmethod
     def of(g: Graph, at: tuple[int, int, int], scenes: int) -> Seen:
         """Return a copy of what was written, see :func:`toolkit.features.graph.describe`."""
@@ -87,9 +97,8 @@ class Graphs:
         child: Nodes that tell, ordered by the block of who hears; shape [E].
         parent: Who hears, counted from the start of its block; shape [E].
         edges: Edges into each block.
-        option: Nodes that can be selected, ascending by scene; shape [A].
-        of: Scene of each, shape [A].
-        key: Task that selecting it means, shape [A].
+        option: Nodes that can be selected, in the order in which they were seen; shape [A].
+        of: Scene of each, ascending; shape [A].
     """
 
     x: Tensor
@@ -102,7 +111,6 @@ class Graphs:
     edges: Sequence[int]
     option: Tensor
     of: Tensor
-    key: Ints
 
     @staticmethod
     def of_seen(seen: Seen, rounds: int) -> Graphs:
@@ -125,7 +133,6 @@ class Graphs:
         into = block[seen.parent[kept]]
         sort = np.argsort(into, kind="stable")
         kept, into = kept[sort], into[sort]
-        option = np.flatnonzero(seen.key >= 0)
         return Graphs(
             x=torch.from_numpy(seen.x[order]),
             job=torch.from_numpy(seen.job[order].astype(np.int64)),
@@ -135,9 +142,8 @@ class Graphs:
             child=torch.from_numpy(place[seen.child[kept]]),
             parent=torch.from_numpy(place[seen.parent[kept]] - starts[into]),
             edges=np.bincount(into, minlength=last + 1).tolist(),
-            option=torch.from_numpy(place[option]),
-            of=torch.from_numpy(seen.scene[seen.job[option]].astype(np.int64)),
-            key=seen.key[option].astype(np.int64),
+            option=torch.from_numpy(place[seen.option]),
+            of=torch.from_numpy(seen.asked),
         )
 
 

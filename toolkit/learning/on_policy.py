@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from toolkit.envs.flat import FlatVecEnv
 from toolkit.errors import require
-from toolkit.features.observe import sizes_of
 from toolkit.learning.actor_critic import Replaying
 from toolkit.learning.checkpoint import State, packed, unpack
+from toolkit.learning.curriculum import Curriculum
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given
 from toolkit.learning.networks import Ensemble, scorer_of
@@ -29,7 +29,6 @@ from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at
 from toolkit.learning.rollouts import spread_of_returns
 from toolkit.learning.scorer import CANDIDATES, Scorer, Shape
-from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 
 
@@ -100,6 +99,11 @@ class OnPolicy:
         """False: it begins anew."""
         return False
 
+    @property
+    def staged(self) -> bool:
+        """True: through ``stages``."""
+        return True
+
 
 S = TypeVar("S", bound=OnPolicy)
 M = TypeVar("M", bound=Replaying)
@@ -118,8 +122,8 @@ class OnPolicyLearner(ABC, Generic[S, M]):
     def __init__(
         self, settings: S, given: Given, *, alike: int = 1, tolerated: float = np.inf
     ) -> None:
-        scenario = given.played(settings.name)
-        copies = settings.copies
+        self._curriculum = Curriculum.of(given, settings.name)
+        scenario, copies = self._curriculum.last, settings.copies
         require(
             settings.n_steps % copies == 0,
             f"algo.n_steps must be a multiple of algo.copies, {copies}, got {settings.n_steps}",
@@ -127,16 +131,9 @@ class OnPolicyLearner(ABC, Generic[S, M]):
         torch.manual_seed(given.seed)
         self._settings, self._given, self._scenario = settings, given, scenario
         self._alike = alike
-        wanted = sizes_of(scenario.plan(0))
-        for stage in given.stages:
-            require(
-                sizes_of(stage.scenario.plan(0)) == wanted,
-                "a stage of the curriculum shows decisions of other sizes than the scenario",
-                hint="change jobs and tasks, not nodes and slots",
-            )
         self._first = int(generator(given.seed, "copies").integers(2**30))
         self._stage = 0
-        self._env = FlatVecEnv(self._playing(), copies, self._first, alike)
+        self._env = self._entered()
         self._gate = Gate(scenario, settings.gate_workloads, tolerated, given.device)
         actor, critic = self._networks()
         self._model = self._modelled(actor.to(given.device), critic.to(given.device))
@@ -279,14 +276,14 @@ class OnPolicyLearner(ABC, Generic[S, M]):
     def _settle(self, seen: Any, fresh: Any) -> None:
         self._model._last_obs, self._model._last_episode_starts = seen, fresh
 
-    def _playing(self) -> Scenario:
-        stages = self._given.stages
-        return stages[self._stage].scenario if self._stage < len(stages) else self._scenario
+    def _entered(self) -> FlatVecEnv:
+        """Return the copies of the stage at hand."""
+        scenario, copies = self._curriculum.scenario(self._stage), self._settings.copies
+        return FlatVecEnv(scenario, copies, self._first + self._stage * copies, self._alike)
 
     def _next_stage(self) -> None:
         """Go on to the scenario of the curriculum that is due."""
-        stages = self._given.stages
-        due = sum(self._done >= stage.until * self._settings.n_steps for stage in stages)
+        due = self._curriculum.due(self._done / self._settings.n_steps)
         if due != self._stage:
             self._enter(due)
             self._settle(self._env.reset(), np.ones(self._settings.copies, dtype=np.bool_))
@@ -294,10 +291,7 @@ class OnPolicyLearner(ABC, Generic[S, M]):
     def _enter(self, stage: int) -> None:
         if stage != self._stage:
             self._stage = stage
-            s = self._settings
-            first = self._first + stage * s.copies
-            self._env = FlatVecEnv(self._playing(), s.copies, first, self._alike)
-            self._model.env = self._env
+            self._model.env = self._env = self._entered()
 
     def _scale(self) -> None:
         """Measure rewards by the spread of what follows in the first rollout."""

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from toolkit.envs.batch import Batch
 from toolkit.envs.stepping import GOING, OVER, TIME
+from toolkit.envs.together import TogetherBatch
+from toolkit.learning.agents import NO_TARGET, Agents
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import Ints
@@ -51,6 +53,31 @@ def play(
     return batch
 
 
+def play_together(
+    network: Agents, scenario: Scenario, seeds: Sequence[int], *, device: str = "cpu"
+) -> TogetherBatch:
+    """Return the episodes of agents that take their best slots, each at its end.
+
+    Args:
+        network: Of the agents.
+        scenario: What is played; its process types are the agents, in this order.
+        seeds: Of the workloads.
+        device: Where the network lies.
+    """
+    together = TogetherBatch(scenario, seeds)
+    for i in range(len(seeds)):
+        together.start(i)
+    targets = torch.full((len(seeds), len(together.agents)), NO_TARGET)
+    actions = torch.zeros_like(targets)
+    with torch.inference_mode():
+        while len(going := np.flatnonzero(together.over == GOING)):
+            x = torch.from_numpy(together.flat()[going]).to(device)
+            instants = torch.from_numpy(together.instants[going])
+            actions[going], targets[going] = network.act(x, instants, targets[going])
+            together.step(actions.numpy())
+    return together
+
+
 def observed(batch: Batch, rows: Ints) -> Tensor:
     """Return the flat observations of some copies, shape [B, W]."""
     n = len(rows)
@@ -78,6 +105,29 @@ def looked_at(scenario: Scenario, *, copies: int, steps: int, seed: int) -> Tens
         found.append(observed(batch, np.arange(copies)))
         drawn = np.where(batch.mask, rng.random(batch.mask.shape), -1.0)
         batch.step(drawn.argmax(axis=1))
+    return torch.cat(found)
+
+
+def looked_at_together(scenario: Scenario, *, copies: int, steps: int, seed: int) -> Tensor:
+    """Return what agents see that draw among the allowed slots, shape [B, n, W].
+
+    Args:
+        scenario: What is played.
+        copies: Episodes side by side.
+        steps: Choices of each agent in each of them.
+        seed: Of workloads and draws.
+    """
+    together = TogetherBatch(scenario, range(seed, seed + copies))
+    for i in range(copies):
+        together.start(i)
+    rng = generator(seed, "look")
+    found = []
+    for _ in range(steps):
+        for i in np.flatnonzero(together.over != GOING).tolist():
+            together.start(i)
+        found.append(torch.from_numpy(together.flat()))
+        drawn = np.where(together.mask, rng.random(together.mask.shape), -1.0)
+        together.step(drawn.argmax(axis=2))
     return torch.cat(found)
 
 

@@ -18,7 +18,7 @@ import torch
 from toolkit.errors import require
 from toolkit.learning.checkpoint import State, state_of
 from toolkit.learning.distil import distilled
-from toolkit.learning.learner import Given
+from toolkit.learning.learner import Given, Learner
 from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.on_policy import OnPolicy, OnPolicyLearner
 from toolkit.learning.proximal import ReplayPPO
@@ -62,10 +62,10 @@ class PPO(OnPolicy):
 
     @property
     def goes_on(self) -> bool:
-        """True: from ``init``, through ``stages``."""
+        """True: from ``init``."""
         return True
 
-    def start(self, given: Given) -> PPOLearner:
+    def start(self, given: Given) -> Learner:
         """Return a training before its first step."""
         return PPOLearner(self, given)
 

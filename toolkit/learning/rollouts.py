@@ -12,7 +12,7 @@ from torch import Tensor
 
 from toolkit.errors import require
 from toolkit.learning.peers import less, others
-from toolkit.workload import Floats, Ints, Vector
+from toolkit.workload import Floats, Ints, Mask, Vector
 
 _LEAST = 1e-6
 
@@ -46,6 +46,8 @@ class IrregularRollout(MaskableRolloutBuffer):
         discounts: Of each step, shape [T, N].
         workloads: Seed of the workload of each step, shape [T, N].
         times: Simulated time of each step, s, shape [T, N].
+        decided: Whether there was a decision at a step; what is paid until the next one counts as
+            paid for the one before, each reward discounted by the time until it. Shape [T, N].
     """
 
     def __init__(self, *args: Any, alike: int = 1, **kwargs: Any) -> None:
@@ -58,6 +60,7 @@ class IrregularRollout(MaskableRolloutBuffer):
         self.discounts: Vector = np.ones(shape, dtype=np.float32)
         self.workloads: Ints = np.zeros(shape, dtype=np.int64)
         self.times: Floats = np.zeros(shape)
+        self.decided: Mask = np.ones(shape, dtype=np.bool_)
         super().reset()
 
     def put(self, discount: Vector, moment: tuple[Ints, Floats], *args: Any, **kwargs: Any) -> None:
@@ -83,17 +86,25 @@ class IrregularRollout(MaskableRolloutBuffer):
         following = last_values.detach().cpu().numpy().flatten()
         goes_on = 1.0 - np.asarray(dones, dtype=np.float32)
         advantage = np.zeros(self.n_envs, dtype=np.float32)
+        paid, discount = np.zeros_like(advantage), np.ones_like(advantage)
         for t in reversed(range(self.buffer_size)):
-            discount = self.discounts[t] * goes_on
-            delta = self.rewards[t] + discount * following - self.values[t]
-            advantage = delta + discount * self.gae_lambda * advantage
-            self.advantages[t] = advantage
-            following, goes_on = self.values[t], 1.0 - self.episode_starts[t]
+            ahead = self.discounts[t] * goes_on
+            paid, discount = self.rewards[t] + ahead * paid, ahead * discount
+            delta = paid + discount * following - self.values[t]
+            decided = self.decided[t]
+            found = delta + discount * self.gae_lambda * advantage
+            self.advantages[t] = np.where(decided, found, 0.0)
+            advantage = np.where(decided, found, advantage)
+            following = np.where(decided, self.values[t], following)
+            paid, discount = np.where(decided, 0.0, paid), np.where(decided, 1.0, discount)
+            goes_on = 1.0 - self.episode_starts[t]
         self.returns = self.advantages + self.values
         if self.alike > 1:
             told = self.advantages.astype(np.float64)
-            baseline, has = others(told, self.workloads, self.times, self.alike)
-            self.advantages = less(told, baseline, has).astype(np.float32)
+            # Steps without a decision are nobody's peers.
+            played = np.where(self.decided, self.workloads, -1)
+            baseline, has = others(told, played, self.times, self.alike)
+            self.advantages = less(told, baseline, has & self.decided).astype(np.float32)
 
     def get(self, batch_size: int | None = None) -> Iterator[MaskableRolloutBufferSamples]:  # type: ignore[override]
         """Yield all decisions at once, in order.
@@ -130,7 +141,7 @@ class IrregularRollout(MaskableRolloutBuffer):
             rng: What draws the orders.
         """
         masks = self.action_masks.reshape(-1, self.mask_dims)
-        free = np.flatnonzero(masks.sum(axis=1) > 1)
+        free = np.flatnonzero((masks.sum(axis=1) > 1) & self.decided.reshape(-1))
         count = len(masks)
         advantages = self.advantages.reshape(count)
         spread = advantages[free].std() if len(free) else 1.0

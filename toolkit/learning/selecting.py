@@ -176,7 +176,7 @@ class Selecting:
         N = len(seeds)
         self.over: npt.NDArray[np.int8] = np.full(N, GOING, dtype=np.int8)
         self.time, self.paid, self.returns = np.zeros(N), np.zeros(N), np.zeros(N)
-        self._advance(range(N), np.full(N, -1))
+        self._advance(range(N), np.full(N, -1, dtype=np.int32))
 
     @property
     def going(self) -> Ints:
@@ -193,7 +193,7 @@ class Selecting:
             at = describe(c.scene.handle, c.queues, c.stages, self._room, scene, at, self._wide)
         return Seen.of(self._room, at, len(rows))
 
-    def step(self, chosen: Ints) -> None:
+    def step(self, chosen: Indices) -> None:
         """Select a task in each episode that is not over.
 
         Args:
@@ -201,7 +201,7 @@ class Selecting:
         """
         self._advance(self.going.tolist(), chosen)
 
-    def _advance(self, rows: Sequence[int], chosen: Ints) -> None:
+    def _advance(self, rows: Sequence[int], chosen: Indices) -> None:
         self.paid[:] = 0.0
         for i, task in zip(rows, chosen.tolist(), strict=True):
             c = self._copies[i]

@@ -17,8 +17,7 @@ from toolkit.errors import require
 from toolkit.fanout import crew
 from toolkit.learning.ground import Ground, ground_of, init_of, scenario_words
 from toolkit.learning.learner import Algorithm, Given, Trained, run, silence_gym
-from toolkit.learning.play import play
-from toolkit.learning.watch import Watch
+from toolkit.learning.watch import Watch, mean_return
 from toolkit.policies import learned
 from toolkit.policies.named import roots
 from toolkit.progress import progress, say
@@ -302,11 +301,10 @@ def _scored(report: Report, cfg: DictConfig) -> Report:
     """Add the mean return on training workloads, which a search over settings maximises."""
     store = Store()
     ground = ground_of(cfg, store, offline=False)
-    init = init_of(with_words(cfg, init=report.document["policy"]), store, ground.described)
     seeds = range(GATE, GATE + int(cfg.score_on))
-    network, scenario = init.network, ground.scenario
-    assert network is not None and scenario is not None
-    score = float(play(network, scenario, seeds, sampled=False).returns.mean())
+    network, scenario = learned.found(report.document["path"]).network, ground.scenario
+    assert scenario is not None
+    score = mean_return(network, ground.described, scenario, seeds)
     return replace(
         report,
         document={**report.document, "score": score},

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from toolkit.decision import Decision
 from toolkit.errors import ToolkitError
 from toolkit.features.graph import LACHESIS, Graph, Stages, describe, room_for, stages_of
+from toolkit.learning.graph_alone import GraphAlone
 from toolkit.learning.graph_network import VARIANTS, GraphScorer
-from toolkit.learning.graphs import Graphs, Seen
+from toolkit.learning.graphs import Seen
 from toolkit.policies import learned
 from toolkit.policies.deft import (
     FIFO,
@@ -108,9 +107,13 @@ class GraphDeft:
     network: GraphScorer
     about: Mapping[str, Any]
 
+    _alone: GraphAlone = field(init=False, repr=False, compare=False)
     _now: tuple[Queues, Stages, Graph] | None = field(
         init=False, repr=False, compare=False, default=None
     )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_alone", self.network.alone())
 
     def reset(self, workload: Workload) -> None:
         """Begin with empty queues.
@@ -152,6 +155,5 @@ class GraphDeft:
         q, stages, room = self._now
         wide = VARIANTS[self.network.variant] == LACHESIS
         at = describe(s, q, stages, room, 0, (0, 0, 0), wide)
-        graphs = Graphs.of_seen(Seen.of(room, at, 1), self.network.rounds)
-        with torch.inference_mode():
-            return int(graphs.key[int(self.network(graphs).argmax())])
+        seen = Seen.of(room, at, 1)
+        return int(seen.key[seen.option[int(self._alone.scores(seen).argmax())]])

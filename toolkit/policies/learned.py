@@ -37,6 +37,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "toolkit.learning.graph_network:GraphScorer",
         "toolkit.policies.graph_deft:GraphDeft",
     ),
+    "agents": ("toolkit.learning.agents:Agents", "toolkit.policies.agents:Together"),
 }
 """What an artefact may hold: its network, and the policy that acts by it."""
 
