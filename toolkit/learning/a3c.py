@@ -62,6 +62,11 @@ class A3C(A2C):
             f"algo.round must be a multiple of algo.copies, got {self.round} and {self.copies}",
         )
 
+    @property
+    def staged(self) -> bool:
+        """False: learners are told one scenario."""
+        return False
+
     def start(self, given: Given) -> A3CLearner:
         """Return a training before its first step."""
         return A3CLearner(self, given)

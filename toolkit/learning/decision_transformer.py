@@ -123,6 +123,11 @@ class DecisionTransformer:
         """False: it begins anew."""
         return False
 
+    @property
+    def staged(self) -> bool:
+        """False: it plays nothing."""
+        return False
+
     def sizes(self, sizes: tuple[int, int, int]) -> Sizes:
         """Return the sizes of the transformer for observations of G, K and F."""
         G, K, F = sizes
