@@ -81,8 +81,8 @@ test: $(READY) browser ## the tests that take seconds
 	$(BIN)/python -m pytest -m "engine and not slow and not check"
 
 check: $(READY) ## the README's commands, the quick suites, an installed wheel
-	@echo "==> check: README at tiny size, quick suites, wheel in a venv of its own"
-	$(BIN)/python -m pytest -m check
+	@echo "==> check: README at tiny size, quick suites and experiments, wheel in a venv of its own"
+	$(BIN)/python -m pytest -m check $(SIDE_BY_SIDE)
 
 lint: $(READY) ## ruff and mypy
 	@echo "==> lint: ruff check"
