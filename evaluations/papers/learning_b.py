@@ -162,7 +162,7 @@ def _train(training: Training) -> dict[str, Any]:
             begun, since = time.process_time(), learner.done
         if learner.done % often == 0 or learner.done == algorithm.n_steps:
             state = learner.state()
-            count = int(state.numbers["count"])
+            count = int(state.numbers["replay"]["count"])
             ring = state.tensors["ring.numbers"].numpy()[:, 0]
             parts.append(ring[np.arange(seen, count) % play.capacity] / scenario.weights.inverse)
             seen = count
