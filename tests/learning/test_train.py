@@ -111,7 +111,7 @@ def test_q_learning_of_paper_b_is_online_q_learning_with_other_words(capsys):
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(capsys, own_store):
-    words = ["+algo=iql", SAMPLE, "algo.n_steps=1500", "checkpoint_seconds=0.2"]
+    words = ["+algo=iql", SAMPLE, "algo.n_steps=300", "checkpoint_seconds=0.2"]
     command = [sys.executable, "-m", "toolkit", "train", *words]
     process = subprocess.Popen(command, env=os.environ | {"TOOLKIT_DATASETS": str(own_store)})
     deadline = time.monotonic() + 120
