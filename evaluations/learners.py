@@ -149,7 +149,7 @@ class Learners:
     levels: Levels | None = None
 
     def __post_init__(self) -> None:
-        require_size(self.size, self.sizes, self.first_seed)
+        require_size(self.size, self.sizes, self.first_seed, "experiment")
         strange = [m for m in self.metrics if m not in UNITS]
         require(
             len(self.metrics) > 0 and not strange,

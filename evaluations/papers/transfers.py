@@ -71,7 +71,7 @@ class Transfers:
     first_seed: int
 
     def __post_init__(self) -> None:
-        require_size(self.size, self.sizes, self.first_seed)
+        require_size(self.size, self.sizes, self.first_seed, "experiment")
 
     @property
     def command(self) -> str:

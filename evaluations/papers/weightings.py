@@ -116,7 +116,7 @@ class Weightings:
     first_seed: int
 
     def __post_init__(self) -> None:
-        require_size(self.size, self.sizes, self.first_seed)
+        require_size(self.size, self.sizes, self.first_seed, "experiment")
         require(len(self.rivals) > 0, "experiment.rivals must name one or more")
 
     @property

@@ -33,7 +33,7 @@ from toolkit.learning.checkpoint import State, packed, unpack
 from toolkit.learning.gate import Gate
 from toolkit.learning.graph_network import NETWORKS, VARIANTS, GraphScorer
 from toolkit.learning.graphs import Graphs, Seen, best, joined, log_softmax, summed
-from toolkit.learning.learner import Given
+from toolkit.learning.learner import Algorithm, Given
 from toolkit.learning.peers import others
 from toolkit.learning.selecting import Selecting
 from toolkit.scenarios.scenario import Scenario
@@ -47,7 +47,7 @@ _SHORTEST = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decima:
+class Decima(Algorithm):
     """Hyper-parameters of Decima.
 
     Args:
@@ -138,31 +138,6 @@ class Decima:
             network=self.network,
             late=self.late,
         )
-
-    @property
-    def name(self) -> str:
-        """Name of the algorithm."""
-        return self.title
-
-    @property
-    def offline(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def values(self) -> bool:
-        """False: scores are logits."""
-        return False
-
-    @property
-    def goes_on(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def staged(self) -> bool:
-        """False: episodes grow by themselves."""
-        return False
 
     def start(self, given: Given) -> DecimaLearner:
         """Return a training before its first step."""

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import require
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
-from toolkit.learning.learner import Given
+from toolkit.learning.learner import Algorithm, Given
 from toolkit.learning.offline import seen
 from toolkit.learning.scorer import MLP, Standardised
 from toolkit.learning.sequences import Sequences
@@ -48,7 +48,7 @@ _WARMUP = 10_240
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecisionTransformer:
+class DecisionTransformer(Algorithm):
     """Hyper-parameters of the decision transformer.
 
     Args:
@@ -104,29 +104,9 @@ class DecisionTransformer:
         )
 
     @property
-    def name(self) -> str:
-        """``decision_transformer``."""
-        return self.title
-
-    @property
     def offline(self) -> bool:
         """True."""
         return True
-
-    @property
-    def values(self) -> bool:
-        """False: scores are logits."""
-        return False
-
-    @property
-    def goes_on(self) -> bool:
-        """False: it begins anew."""
-        return False
-
-    @property
-    def staged(self) -> bool:
-        """False: it plays nothing."""
-        return False
 
     def sizes(self, sizes: tuple[int, int, int]) -> Sizes:
         """Return the sizes of the transformer for observations of G, K and F."""

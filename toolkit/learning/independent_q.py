@@ -70,11 +70,6 @@ class IndependentQ(QLearning):
         """False: it plays."""
         return False
 
-    @property
-    def staged(self) -> bool:
-        """False: it plays one scenario."""
-        return False
-
     def start(self, given: Given) -> Learner:
         """Return a training before its first step."""
         torch.manual_seed(given.seed)

@@ -6,10 +6,11 @@ import contextlib
 import importlib
 import io
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from toolkit.data.padding import Transitions
 from toolkit.errors import ConfigError, require
@@ -128,32 +129,42 @@ class Learner(Protocol):
         """Go on from a state."""
 
 
-class Algorithm(Protocol):
-    """What a YAML of ``conf/algo`` makes."""
+class Algorithm(ABC):
+    """What a YAML of ``conf/algo`` makes; what is not said otherwise plays, and begins anew."""
 
     n_steps: int
     report_every: int
 
+    title: ClassVar[str]
+    repeatable: ClassVar[bool] = True
+    """Whether one seed gives the same weights every time."""
+
     @property
     def name(self) -> str:
         """Name of the algorithm, and of its policies."""
+        return self.title
 
     @property
     def offline(self) -> bool:
         """Whether it learns from a dataset; else it plays."""
+        return False
 
     @property
     def values(self) -> bool:
         """Whether the scores of its networks are action values; else they are logits."""
+        return False
 
     @property
     def goes_on(self) -> bool:
         """Whether it can go on from a policy."""
+        return False
 
     @property
     def staged(self) -> bool:
         """Whether it can go through a curriculum."""
+        return False
 
+    @abstractmethod
     def start(self, given: Given) -> Learner:
         """Return a training before its first step."""
 

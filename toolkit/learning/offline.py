@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from toolkit.data.buffer import FlatBuffer
 from toolkit.data.padding import Transitions
 from toolkit.errors import require
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
-from toolkit.learning.learner import Given, Learner
+from toolkit.learning.learner import Algorithm, Given, Learner
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig
 from toolkit.learning.networks import Ensemble
 from toolkit.learning.scorer import CANDIDATES, Scorer
@@ -26,7 +26,7 @@ _ROWS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offline(ABC):
+class Offline(Algorithm):
     """Hyper-parameters that the offline algorithms share.
 
     Args:
@@ -49,8 +49,6 @@ class Offline(ABC):
     report_every: int
     network: str = CANDIDATES
 
-    title: ClassVar[str]
-
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size", "multi_step", "hidden", "report_every"):
             value = getattr(self, name)
@@ -58,29 +56,9 @@ class Offline(ABC):
         require(self.learning_rate > 0, "algo.learning_rate must be positive")
 
     @property
-    def name(self) -> str:
-        """Name of the algorithm."""
-        return self.title
-
-    @property
     def offline(self) -> bool:
         """True."""
         return True
-
-    @property
-    def values(self) -> bool:
-        """False: scores are logits."""
-        return False
-
-    @property
-    def goes_on(self) -> bool:
-        """False: it begins anew."""
-        return False
-
-    @property
-    def staged(self) -> bool:
-        """False: it plays nothing."""
-        return False
 
     @abstractmethod
     def config(self, shape: Mapping[str, Any]) -> ScorerConfig:

@@ -23,7 +23,7 @@ from toolkit.learning.actor_critic import Replaying
 from toolkit.learning.checkpoint import State, packed, unpack
 from toolkit.learning.curriculum import Curriculum
 from toolkit.learning.gate import Gate
-from toolkit.learning.learner import Given
+from toolkit.learning.learner import Algorithm, Given
 from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at
@@ -33,7 +33,7 @@ from toolkit.seeding import generator
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnPolicy:
+class OnPolicy(Algorithm):
     """Hyper-parameters that the algorithms share.
 
     Args:
@@ -64,7 +64,6 @@ class OnPolicy:
     report_every: int
     network: str = CANDIDATES
 
-    title: ClassVar[str]
     counts: ClassVar[tuple[str, ...]] = (
         "n_steps", "copies", "rollout", "hidden", "gate_every", "gate_workloads", "report_every",
     )  # fmt: skip
@@ -78,26 +77,6 @@ class OnPolicy:
             require(getattr(self, name) > 0, f"algo.{name} must be positive")
         require(0 <= self.gae_lambda <= 1, "algo.gae_lambda must be in [0, 1]")
         require(self.entropy >= 0, "algo.entropy must not be negative")
-
-    @property
-    def name(self) -> str:
-        """Name of the algorithm."""
-        return self.title
-
-    @property
-    def offline(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def values(self) -> bool:
-        """False: scores are logits."""
-        return False
-
-    @property
-    def goes_on(self) -> bool:
-        """False: it begins anew."""
-        return False
 
     @property
     def staged(self) -> bool:

@@ -167,7 +167,7 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
             **ground.lineage,
             "init": init.policy,
             "values": algorithm.values,
-            "repeatable": getattr(algorithm, "repeatable", True),
+            "repeatable": algorithm.repeatable,
             "commit": revision(),
             "command": " ".join([*words, *_changed(algorithm.name, settings), f"seed={cfg.seed}"]),
         }
