@@ -10,8 +10,8 @@ import torch
 
 from evaluations.ope import Logged
 from toolkit.errors import require
-from toolkit.learning.candidates import CandidateScorer
-from toolkit.learning.scorer import MASKED, Shape
+from toolkit.networks.candidates import CandidateScorer
+from toolkit.networks.scorer import MASKED, Shape
 from toolkit.seeding import generator
 from toolkit.workload import Floats, Ints, Vector
 

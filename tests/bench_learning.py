@@ -27,10 +27,10 @@ from toolkit.catalogue import Catalogue
 from toolkit.data.padding import Transitions
 from toolkit.decision import decide
 from toolkit.envs.registration import scenario_of
-from toolkit.learning.candidates import CandidateScorer
 from toolkit.learning.learner import Given
-from toolkit.learning.networks import Ensemble
-from toolkit.learning.scorer import Shape
+from toolkit.networks.candidates import CandidateScorer
+from toolkit.networks.networks import Ensemble
+from toolkit.networks.scorer import Shape
 from toolkit.policies.learned import Learned
 from toolkit.simulator.simulator import Simulator
 from toolkit.simulator.state import CLOSED, STAGE

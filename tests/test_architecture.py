@@ -18,6 +18,12 @@ MAY_IMPORT = {
     "evaluations": {"toolkit"},
     "leaderboard": {"toolkit", "evaluations"},
 }
+BELOW = {
+    "toolkit/networks": ("toolkit.learning", "toolkit.policies"),
+    "evaluations/verdicts": ("evaluations.experiments", "evaluations.papers"),
+    "evaluations/experiments": ("evaluations.papers",),
+}
+"""Rooms within rooms, and what stands on them: nothing there is imported."""
 BODIES = (
     "collectors/collect.py",
     "evaluations/calibrate.py",
@@ -67,7 +73,9 @@ ONLY_IN = {
         "toolkit/gantt.py",
         "toolkit/benchmarks/page.py",
         "evaluations/fidelity.py",
+        "evaluations/experiments/*.py",
         "evaluations/papers/*.py",
+        "evaluations/verdicts/report.py",
     ),
     "hydra": (
         "toolkit/cli.py",
@@ -88,14 +96,14 @@ ONLY_IN = {
         "toolkit/settings.py",
         "toolkit/learning/ground.py",
         "toolkit/envs/registration.py",
-        "evaluations/arms.py",
+        "evaluations/experiments/arms.py",
         "evaluations/cells.py",
-        "evaluations/papers/growth.py",
-        "evaluations/learners.py",
+        "evaluations/experiments/growth.py",
+        "evaluations/experiments/learners.py",
         "evaluations/papers/paper_*.py",
-        "evaluations/papers/transfers.py",
-        "evaluations/papers/weightings.py",
-        "evaluations/offline_to_online.py",
+        "evaluations/experiments/transfers.py",
+        "evaluations/experiments/weightings.py",
+        "evaluations/experiments/offline_to_online.py",
         "evaluations/yardstick.py",
         "evaluations/suite.py",
         "evaluations/ope_suite.py",
@@ -159,6 +167,17 @@ def test_rooms_have_no_import_cycle() -> None:
         met = {name.partition(".")[0] for name in imports(path)} & MAY_IMPORT.keys()
         graph[path.parts[0]] |= met - {path.parts[0]}
     assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_what_stands_below_knows_nothing_above(room: str) -> None:
+    found = [path for path in SOURCES if path.parent == Path(room)]
+    assert found
+    for path in found:
+        above = [
+            n for n in imports(path) if f"{n}.".startswith(tuple(f"{b}." for b in BELOW[room]))
+        ]
+        assert not above, path
 
 
 @pytest.mark.parametrize("folder", ["datasets", "conf"])

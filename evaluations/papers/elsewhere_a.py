@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from evaluations.cells import BOUND
+from evaluations.experiments.curves import against
+from evaluations.experiments.keeping import SHORT, in_part
 from evaluations.papers import judging_a as judging
 from evaluations.papers import pictures_a as pictures
-from evaluations.papers.claims import NOT_COMPARABLE, Finding
-from evaluations.papers.comparison import Compared, slope
-from evaluations.papers.curves import against
-from evaluations.papers.part import Part, percent
-from evaluations.papers.report import Picture, Table, interval
+from evaluations.verdicts.claims import NOT_COMPARABLE, Finding
+from evaluations.verdicts.comparison import Compared, slope
+from evaluations.verdicts.part import Part, percent
+from evaluations.verdicts.report import Picture, Table, interval
 from toolkit.seeding import generator
 from toolkit.statistics import Interval, bootstrap, mean
 
@@ -136,10 +137,10 @@ def transfer(
     )
     finding = Finding(
         claim="A11",
-        verdict=judging.in_part(list(gains.values()), list(of_tuned.values())),
+        verdict=in_part(list(gains.values()), list(of_tuned.values())),
         figure=told,
         why="confirmed where the policy as it is helps on one structure at least, and on one at "
-        f"least helps nothing or takes {judging.SHORT - 1:.0%} longer than after it went on "
+        f"least helps nothing or takes {SHORT - 1:.0%} longer than after it went on "
         "learning there; structures have the same number of process types, as the network knows "
         "no other",
         command=command,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from evaluations.papers.report import interval
+from evaluations.verdicts.report import interval
 from evaluations.yardstick import ratio_of
 from toolkit.seeding import generator
 from toolkit.statistics import Floats, Interval, bootstrap, mean

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from evaluations.cells import BOUND
 from evaluations.papers import judging_b as judging
-from evaluations.papers.claims import NOT_COMPARABLE, Claim, Finding, claims, gain_verdict
 from evaluations.papers.figures_b import (
     RANDOM,
     STATIC,
@@ -21,7 +20,8 @@ from evaluations.papers.figures_b import (
     shown,
 )
 from evaluations.papers.learning_b import Followed
-from evaluations.papers.report import interval
+from evaluations.verdicts.claims import NOT_COMPARABLE, Claim, Finding, claims, gain_verdict
+from evaluations.verdicts.report import interval
 from toolkit.statistics import Interval
 
 _READING = (

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from evaluations.cells import BOUND
-from evaluations.papers.claims import (
+from evaluations.verdicts.claims import (
     CONFIRMED,
     IMPOSSIBLE,
     NOT_COMPARABLE,
@@ -19,7 +19,7 @@ from evaluations.papers.claims import (
     Finding,
     gain_verdict,
 )
-from evaluations.papers.report import interval
+from evaluations.verdicts.report import interval
 from toolkit.policies.learned import Taught
 from toolkit.policies.named import named
 from toolkit.seeding import generator

@@ -8,10 +8,10 @@ import pandas as pd
 
 from evaluations.cells import BOUND
 from evaluations.papers import judging_a as judging
-from evaluations.papers.claims import CONFIRMED, IMPOSSIBLE, Claim, Finding, gain_verdict
-from evaluations.papers.comparison import Compared
-from evaluations.papers.part import Part, percent
-from evaluations.papers.report import Table, interval
+from evaluations.verdicts.claims import CONFIRMED, IMPOSSIBLE, Claim, Finding, gain_verdict
+from evaluations.verdicts.comparison import Compared
+from evaluations.verdicts.part import Part, percent
+from evaluations.verdicts.report import Table, interval
 
 STATIC, REACTIVE = "static", "reactive"
 ASKED = (("A1", "latency_mean"), ("A2", "throughput"), ("A3", "cost"))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from evaluations.papers.claims import CONFIRMED, IMPOSSIBLE, NOT_CONFIRMED, gain_verdict
+from evaluations.verdicts.claims import CONFIRMED, IMPOSSIBLE, NOT_CONFIRMED, gain_verdict
 from toolkit.statistics import Interval
-
-LINEAR = (0.75, 1.25)
-"""Exponents that count as about linear."""
-SHORT = 1.05
-"""Latency by that of a tuned policy from which on a policy falls short: less matters to nobody."""
 
 
 def at_a_price(
@@ -67,25 +62,6 @@ def rising(slope: Interval, advantages: Sequence[float]) -> str:
     """
     largest = max(advantages) == advantages[-1]
     return CONFIRMED if slope.low > 0 and largest else NOT_CONFIRMED
-
-
-def about_linear(exponents: Mapping[str, Interval]) -> str:
-    """Return whether all exponents are about 1 as a whole."""
-    low, high = LINEAR
-    each = exponents.values()
-    return CONFIRMED if all(low <= e.low and e.high <= high for e in each) else NOT_CONFIRMED
-
-
-def in_part(gains: Sequence[Interval], of_tuned: Sequence[Interval]) -> str:
-    """Return whether a policy helps elsewhere, yet less than one that was tuned there.
-
-    Args:
-        gains: Of the policy as it is against the best rule, by ground.
-        of_tuned: Its latency by that of the policy that was tuned there.
-    """
-    helps = any(g.low > 0 for g in gains)
-    short = any(g.low <= 0 for g in gains) or any(r.low > SHORT for r in of_tuned)
-    return CONFIRMED if helps and short else NOT_CONFIRMED
 
 
 def followed(dearer: Sequence[Interval], slower: Sequence[Interval]) -> str:

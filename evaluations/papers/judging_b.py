@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluations.papers.claims import CONFIRMED, IMPOSSIBLE, NOT_COMPARABLE, NOT_CONFIRMED
+from evaluations.verdicts.claims import CONFIRMED, IMPOSSIBLE, NOT_COMPARABLE, NOT_CONFIRMED
 from toolkit.statistics import Floats, Interval
 
 NEAR = 0.1

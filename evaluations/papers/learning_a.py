@@ -8,20 +8,20 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from evaluations.arms import Followed
-from evaluations.papers import judging_a as judging
-from evaluations.papers.claims import Finding
-from evaluations.papers.comparison import Compared
-from evaluations.papers.curves import learning_curves
-from evaluations.papers.part import Part
-from evaluations.papers.report import Picture, Table, interval
-from evaluations.papers.stability import (
+from evaluations.experiments.arms import Followed
+from evaluations.experiments.curves import learning_curves
+from evaluations.experiments.stability import (
     apart,
     disagreement,
     disagreements,
     drawdown,
     over_trainings,
 )
+from evaluations.papers import judging_a as judging
+from evaluations.verdicts.claims import Finding
+from evaluations.verdicts.comparison import Compared
+from evaluations.verdicts.part import Part
+from evaluations.verdicts.report import Picture, Table, interval
 from toolkit.seeding import generator
 
 PPO, DQN = "ppo", "dqn_online"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluations.offline_to_online import merged
+from evaluations.experiments.offline_to_online import merged
 from evaluations.papers.served_b import batches_of
 from toolkit import reward, tracking
 from toolkit.catalogue import Catalogue

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from evaluations.arms import Arm, Followed, followed, trained
+from evaluations.experiments.arms import Arm, Followed, followed, trained
+from evaluations.experiments.powers import LINEAR, about_linear, exponents, medians
+from evaluations.experiments.scaling import Grid, timed
+from evaluations.experiments.step_pictures import step_times
 from evaluations.papers import elsewhere_a as elsewhere
 from evaluations.papers import gains_a as gains
-from evaluations.papers import judging_a as judging
 from evaluations.papers import learning_a as learning
 from evaluations.papers import pictures_a as pictures
-from evaluations.papers.claims import Finding, claims
-from evaluations.papers.comparison import Compared, compared
 from evaluations.papers.learning_a import DQN, PPO
-from evaluations.papers.part import Part
-from evaluations.papers.powers import exponents, medians
-from evaluations.papers.report import Picture, Produced, Table, answered, interval, publish
-from evaluations.papers.scaling import Grid, timed
-from evaluations.papers.sizes import require_size
-from evaluations.papers.step_pictures import step_times
+from evaluations.verdicts.claims import Finding, claims
+from evaluations.verdicts.comparison import Compared, compared
+from evaluations.verdicts.part import Part
+from evaluations.verdicts.report import Picture, Produced, Table, answered, interval, publish
+from evaluations.verdicts.sizes import require_size
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import require
 from toolkit.scenarios.pipelines import Pipelines
@@ -227,10 +226,10 @@ class PaperA:
             f"{grows} to the power of {interval(e.value, e.low, e.high, 2)}"
             for grows, e in found.items()
         )
-        low, high = judging.LINEAR
+        low, high = LINEAR
         finding = Finding(
             claim="A10",
-            verdict=judging.about_linear(found),
+            verdict=about_linear(found),
             figure=f"the time of a step grows with {told}",
             why=f"wall clock, measured; confirmed where both intervals lie from {low} to {high}; "
             "less growth is better than claimed",

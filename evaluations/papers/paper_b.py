@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from evaluations.cells import BOUND
-from evaluations.offline_to_online import merged
+from evaluations.experiments.offline_to_online import merged
 from evaluations.papers import judging_b as judging
 from evaluations.papers import learning_b as learning
 from evaluations.papers import pictures_b as pictures
 from evaluations.papers import served_b as batches
-from evaluations.papers.claims import Claim, claims
 from evaluations.papers.figures_b import (
     RANDOM,
     STATIC,
@@ -30,8 +29,9 @@ from evaluations.papers.figures_b import (
     shown,
 )
 from evaluations.papers.findings_b import Judge
-from evaluations.papers.report import Picture, Produced, Table, interval, publish
-from evaluations.papers.sizes import require_size
+from evaluations.verdicts.claims import Claim, claims
+from evaluations.verdicts.report import Picture, Produced, Table, interval, publish
+from evaluations.verdicts.sizes import require_size
 from toolkit.errors import require
 from toolkit.fanout import Each, crew
 from toolkit.progress import progress

@@ -11,12 +11,12 @@ import pandas as pd
 
 from evaluations.cells import BOUND, FAILED, cells
 from evaluations.papers import findings_c as found_of
-from evaluations.papers.claims import Finding, claims
 from evaluations.papers.findings_c import SHAPES, gains, most_jobs
-from evaluations.papers.report import Picture, Produced, Table, answered, publish
-from evaluations.papers.sizes import require_size
 from evaluations.papers.tables_c import dags_table, gains_table, transfer_table
 from evaluations.papers.workflow_pictures import against_jobs, side_by_side
+from evaluations.verdicts.claims import Finding, claims
+from evaluations.verdicts.report import Picture, Produced, Table, answered, publish
+from evaluations.verdicts.sizes import require_size
 from toolkit.errors import ToolkitError, require
 from toolkit.report import Report
 from toolkit.seeding import GATE

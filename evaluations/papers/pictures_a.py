@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from evaluations.papers.curves import COLOURS, MARKS, figure_of
+from evaluations.experiments.curves import COLOURS, MARKS, figure_of
 from toolkit.features.observe import features_of
 from toolkit.policies.named import named
 from toolkit.scenarios.pipelines import MIB, Pipelines

@@ -9,7 +9,7 @@ from scipy import stats
 
 from evaluations.cells import BOUND
 from evaluations.papers.findings_c import gain_of, gains
-from evaluations.papers.report import Table, interval
+from evaluations.verdicts.report import Table, interval
 from toolkit.seeding import generator
 from toolkit.statistics import bootstrap, mean
 

@@ -9,8 +9,8 @@ from tests.learning.selections import jobs
 from tests.simulator.random_scenes import placement
 from toolkit.envs.stepping import GOING
 from toolkit.features.graph import FEATURES, describe, room_for, stages_of
-from toolkit.learning.graphs import Seen
 from toolkit.learning.selecting import carry_on
+from toolkit.networks.graphs import Seen
 from toolkit.policies.deft import best_node, empty, holdable
 from toolkit.scenarios.workflows import Batch
 from toolkit.simulator.compiled import njit

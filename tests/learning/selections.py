@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from toolkit.learning.graph_network import GraphScorer
+from toolkit.networks.graph_network import GraphScorer
 from toolkit.reward import WorkflowWeights
 from toolkit.scenarios.workflows import Group, Machines, Stream, Workflows
 from toolkit.workflows.query import Query

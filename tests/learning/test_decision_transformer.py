@@ -27,10 +27,10 @@ from toolkit.data.transitions import Description, table
 from toolkit.errors import ConfigError
 from toolkit.learning.decision_transformer import SlotEncoderFactory, algo_of
 from toolkit.learning.learner import Given
-from toolkit.learning.scorer import MASKED
 from toolkit.learning.sequences import Sequences
 from toolkit.learning.transformer import Sizes
 from toolkit.learning.watch import mean_return
+from toolkit.networks.scorer import MASKED
 from toolkit.policies import learned
 from toolkit.policies.mixture import Mixture
 from toolkit.policies.random import Random

@@ -5,11 +5,11 @@ import torch
 from tests.envs.standins import Placement
 from tests.learning.lessons import equal
 from toolkit.envs.batch import Batch
-from toolkit.learning.candidates import CandidateScorer
 from toolkit.learning.distil import distilled
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.play import looked_at
-from toolkit.learning.scorer import Shape
+from toolkit.networks.candidates import CandidateScorer
+from toolkit.networks.networks import Ensemble
+from toolkit.networks.scorer import Shape
 
 
 def teacher(members=3):

@@ -26,7 +26,7 @@ from toolkit.learning.learner import Given, Stage, run
 from toolkit.learning.play import looked_at, play
 from toolkit.learning.priorities import Priorities
 from toolkit.learning.replay import INTERVAL, WeightedBatch
-from toolkit.learning.scorer import MASKED
+from toolkit.networks.scorer import MASKED
 
 
 def chain(n=3000, seed=0):

@@ -22,7 +22,7 @@ from tests.learning.lessons import (
 )
 from toolkit.errors import ConfigError
 from toolkit.learning.learner import Given
-from toolkit.learning.networks import MASKED
+from toolkit.networks.networks import MASKED
 
 ALGORITHMS = offline()
 

@@ -9,12 +9,12 @@ import torch
 from tests.envs.standins import Allocation, Placement
 from tests.learning.lessons import CutError, algorithm, cut_after, equal
 from toolkit.errors import ConfigError
-from toolkit.learning.candidates import CandidateScorer
 from toolkit.learning.learner import Given, Stage, run
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.play import looked_at, play
-from toolkit.learning.scorer import Shape
 from toolkit.learning.warm_start import WarmStart, temperature_of
+from toolkit.networks.candidates import CandidateScorer
+from toolkit.networks.networks import Ensemble
+from toolkit.networks.scorer import Shape
 from toolkit.seeding import GATE
 
 SMALL = {

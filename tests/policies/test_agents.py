@@ -6,13 +6,13 @@ import torch
 
 from tests.envs.standins import Placement
 from tests.learning.several import tiny
-from tests.learning.test_agents import NAMES, agents
+from tests.networks.test_agents import NAMES, agents
 from toolkit.data.transitions import Description
 from toolkit.envs.parallel import SchedulingParallelEnv
 from toolkit.errors import SchemaError
-from toolkit.learning.agents import NO_TARGET
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at_together
+from toolkit.networks.agents import NO_TARGET
 from toolkit.policies.agents import Together
 from toolkit.policies.learned import policy_of
 from toolkit.scenarios.pipelines import Pipelines

@@ -12,7 +12,7 @@ from tests.policies.test_rules import workflows
 from toolkit.data.transitions import Description
 from toolkit.errors import ConfigError, CorruptError, ToolkitError
 from toolkit.learning.decima import selected
-from toolkit.learning.graph_network import GraphScorer
+from toolkit.networks.graph_network import GraphScorer
 from toolkit.policies import learned
 from toolkit.policies.fifo_deft import FifoDeft
 from toolkit.policies.graph_deft import GraphDeft

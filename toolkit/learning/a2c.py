@@ -19,10 +19,10 @@ from stable_baselines3.common.logger import Logger
 from toolkit.envs.flat import FlatVecEnv
 from toolkit.learning.actor_critic import Replaying, ScorerPolicy
 from toolkit.learning.learner import Given
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.on_policy import OnPolicy, OnPolicyLearner
 from toolkit.learning.rollouts import IrregularRollout
-from toolkit.learning.scorer import Scorer
+from toolkit.networks.networks import Ensemble
+from toolkit.networks.scorer import Scorer
 
 _FIRST = 4096
 """Decisions of the first rollout, which tells how rewards are measured."""

@@ -28,9 +28,9 @@ from toolkit.errors import require
 from toolkit.learning.a2c import A2C, A2CLearner, ReplayA2C
 from toolkit.learning.checkpoint import State
 from toolkit.learning.learner import Given
-from toolkit.learning.networks import Ensemble, scorer_of
-from toolkit.learning.scorer import Shape
 from toolkit.learning.shared import Gradients, Outcome, Staleness
+from toolkit.networks.networks import Ensemble, scorer_of
+from toolkit.networks.scorer import Shape
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import Vector

@@ -12,9 +12,9 @@ from sb3_contrib.common.maskable.distributions import MaskableDistribution
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from torch import Tensor
 
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.rollouts import IrregularRollout
-from toolkit.learning.scorer import Scorer
+from toolkit.networks.networks import Ensemble
+from toolkit.networks.scorer import Scorer
 
 
 class ScorerPolicy(MaskableActorCriticPolicy):

@@ -15,7 +15,7 @@ from torch import nn
 
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
 from toolkit.learning.offline import Offline
-from toolkit.learning.scorer import Scorers
+from toolkit.networks.scorer import Scorers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,11 +31,11 @@ from toolkit.errors import require
 from toolkit.features.graph import LACHESIS
 from toolkit.learning.checkpoint import State, packed, unpack
 from toolkit.learning.gate import Gate
-from toolkit.learning.graph_network import NETWORKS, VARIANTS, GraphScorer
-from toolkit.learning.graphs import Graphs, Seen, best, joined, log_softmax, summed
 from toolkit.learning.learner import Algorithm, Given
 from toolkit.learning.peers import others
 from toolkit.learning.selecting import Selecting
+from toolkit.networks.graph_network import NETWORKS, VARIANTS, GraphScorer
+from toolkit.networks.graphs import Graphs, Seen, best, joined, log_softmax, summed
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import Floats, Ints, Mask

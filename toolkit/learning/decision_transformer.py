@@ -39,9 +39,9 @@ from toolkit.errors import require
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.learner import Algorithm, Given
 from toolkit.learning.offline import seen
-from toolkit.learning.scorer import MLP, Standardised
 from toolkit.learning.sequences import Sequences
 from toolkit.learning.transformer import Sizes, Transformer, allowed
+from toolkit.networks.scorer import MLP, Standardised
 
 _WARMUP = 10_240
 """Decisions over which the learning rate rises, 512 * 20 as in the paper's appendix."""

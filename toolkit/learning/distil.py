@@ -12,8 +12,8 @@ from torch import nn
 
 from toolkit.envs.batch import Batch
 from toolkit.envs.stepping import GOING, OVER
-from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.play import observed
+from toolkit.networks.networks import Ensemble, scorer_of
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 

@@ -26,7 +26,7 @@ from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
 from toolkit.learning.offline import Offline
 from toolkit.learning.priorities import Priorities
 from toolkit.learning.replay import WeightedBatch
-from toolkit.learning.scorer import Scorers
+from toolkit.networks.scorer import Scorers
 from toolkit.workload import Vector
 
 

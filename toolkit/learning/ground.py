@@ -24,8 +24,8 @@ from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, CorruptError, NotFoundError, require
 from toolkit.features.observe import FEATURISER
 from toolkit.learning.learner import Given, Stage
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.play import lasting
+from toolkit.networks.networks import Ensemble
 from toolkit.policies import learned
 from toolkit.policies.named import named
 from toolkit.scenarios.scenario import Scenario

@@ -29,12 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.errors import require
-from toolkit.learning.agents import NO_TARGET, TARGETED, Agents, aimed, distances
 from toolkit.learning.checkpoint import State
 from toolkit.learning.learner import Given, Learner
 from toolkit.learning.marl_ppo import MarlLearner, MarlPPO, Member, shape_of
 from toolkit.learning.offline import normalise
 from toolkit.learning.proximal import learn_from
+from toolkit.networks.agents import NO_TARGET, TARGETED, Agents, aimed, distances
 from toolkit.seeding import generator
 from toolkit.workload import Floats, Ints, Vector
 

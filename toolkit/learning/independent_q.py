@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from toolkit.envs.stepping import GOING, TERMINATED
 from toolkit.envs.together import TogetherBatch
 from toolkit.errors import require
-from toolkit.learning.agents import Agents
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.dqn import MaskedQ, QConfig, QLearning
 from toolkit.learning.exploration import Play
@@ -32,6 +31,7 @@ from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at_together, play_together
 from toolkit.learning.replay import INTERVAL, REWARD, Replay
 from toolkit.learning.rollouts import spread_of_returns
+from toolkit.networks.agents import Agents
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import Floats, Mask

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from toolkit.errors import require
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig, ScorerImpl
 from toolkit.learning.offline import Offline
-from toolkit.learning.scorer import Scorers
+from toolkit.networks.scorer import Scorers
 
 _LEAST = 1e-6
 

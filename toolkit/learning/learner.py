@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from toolkit.data.padding import Transitions
 from toolkit.errors import ConfigError, require
 from toolkit.learning.checkpoint import State, load, save
-from toolkit.learning.networks import Ensemble, Network
+from toolkit.networks.networks import Ensemble, Network
 from toolkit.scenarios.scenario import Scenario
 
 if TYPE_CHECKING:

@@ -23,18 +23,18 @@ from torch import Tensor, nn
 from toolkit.envs.stepping import GOING, TRUNCATED
 from toolkit.envs.together import TogetherBatch
 from toolkit.errors import require
-from toolkit.learning.agents import Agents
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given, Learner
-from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at_together, play_together
 from toolkit.learning.ppo import PPO
 from toolkit.learning.proximal import ApartPolicy, learn_from
 from toolkit.learning.rollouts import IrregularRollout, spread_of_returns
-from toolkit.learning.scorer import Scorer, Shape
 from toolkit.learning.warm_start import WarmStart
+from toolkit.networks.agents import Agents
+from toolkit.networks.networks import Ensemble, scorer_of
+from toolkit.networks.scorer import Scorer, Shape
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import ALLOCATION, Floats, Ints, Mask, Vector

@@ -20,8 +20,8 @@ from d3rlpy.optimizers.optimizers import OptimizerWrapper
 from d3rlpy.torch_utility import Modules
 from torch import Tensor, nn
 
-from toolkit.learning.networks import Ensemble, scorer_of
-from toolkit.learning.scorer import CANDIDATES, Scorers, Shape
+from toolkit.networks.networks import Ensemble, scorer_of
+from toolkit.networks.scorer import CANDIDATES, Scorers, Shape
 
 GAMMA = math.exp(-1.0)
 """d3rlpy raises it to the ``intervals`` of a batch, which hold elapsed/τ."""

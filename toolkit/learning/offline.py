@@ -17,8 +17,8 @@ from toolkit.errors import require
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.learner import Algorithm, Given, Learner
 from toolkit.learning.masked import ScorerAlgo, ScorerConfig
-from toolkit.learning.networks import Ensemble
-from toolkit.learning.scorer import CANDIDATES, Scorer
+from toolkit.networks.networks import Ensemble
+from toolkit.networks.scorer import CANDIDATES, Scorer
 from toolkit.seeding import generator
 
 _ROWS = 65_536

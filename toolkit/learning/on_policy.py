@@ -24,11 +24,11 @@ from toolkit.learning.checkpoint import State, packed, unpack
 from toolkit.learning.curriculum import Curriculum
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Algorithm, Given
-from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at
 from toolkit.learning.rollouts import spread_of_returns
-from toolkit.learning.scorer import CANDIDATES, Scorer, Shape
+from toolkit.networks.networks import Ensemble, scorer_of
+from toolkit.networks.scorer import CANDIDATES, Scorer, Shape
 from toolkit.seeding import generator
 
 

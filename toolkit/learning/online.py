@@ -15,11 +15,11 @@ from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.curriculum import Curriculum
 from toolkit.learning.exploration import Play
 from toolkit.learning.learner import Given
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at
 from toolkit.learning.replay import INTERVAL, REWARD, Replay
 from toolkit.learning.rollouts import spread_of_returns
+from toolkit.networks.networks import Ensemble
 from toolkit.seeding import generator
 from toolkit.workload import Mask
 

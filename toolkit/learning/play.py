@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toolkit.envs.batch import Batch
 from toolkit.envs.stepping import GOING, OVER, TIME
 from toolkit.envs.together import TogetherBatch
-from toolkit.learning.agents import NO_TARGET, Agents
+from toolkit.networks.agents import NO_TARGET, Agents
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import Ints

@@ -19,11 +19,11 @@ from toolkit.errors import require
 from toolkit.learning.checkpoint import State, state_of
 from toolkit.learning.distil import distilled
 from toolkit.learning.learner import Given, Learner
-from toolkit.learning.networks import Ensemble, scorer_of
 from toolkit.learning.on_policy import OnPolicy, OnPolicyLearner
 from toolkit.learning.proximal import ReplayPPO
-from toolkit.learning.scorer import Scorer
 from toolkit.learning.warm_start import WarmStart, temperature_of
+from toolkit.networks.networks import Ensemble, scorer_of
+from toolkit.networks.scorer import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from toolkit.envs.flat import FlatVecEnv
 from toolkit.learning.actor_critic import Replaying, ScorerPolicy
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.rollouts import IrregularRollout, Minibatch
-from toolkit.learning.scorer import Scorer
+from toolkit.networks.networks import Ensemble
+from toolkit.networks.scorer import Scorer
 from toolkit.seeding import generator
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from toolkit.errors import ConfigError
 from toolkit.features.graph import Graph, Stages, describe, room_for, stages_of
 from toolkit.features.observe import slots_of
 from toolkit.features.placement import shown
-from toolkit.learning.graphs import Seen
+from toolkit.networks.graphs import Seen
 from toolkit.policies.deft import FIFO, Queues, commit, empty, next_node, settle
 from toolkit.policies.graph_deft import begin, choosing
 from toolkit.policies.listed import earliest_slot

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toolkit.errors import require
 from toolkit.learning.learner import silence_gym
-from toolkit.learning.scorer import MASKED
+from toolkit.networks.scorer import MASKED
 
 _MOST = {
     "globals": 8192, "slots": 8192, "candidates": 8192, "hidden": 1024, "layers": 16, "heads": 64,

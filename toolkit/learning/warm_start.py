@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolkit.errors import require
-from toolkit.learning.networks import Ensemble
 from toolkit.learning.play import play
+from toolkit.networks.networks import Ensemble
 from toolkit.scenarios.scenario import Scenario
 
 

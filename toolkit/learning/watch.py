@@ -19,8 +19,8 @@ import torch
 from toolkit.envs.batch import Batch
 from toolkit.envs.stepping import ELAPSED, GOING, OVER, REWARD
 from toolkit.learning.learner import Learner
-from toolkit.learning.networks import Ensemble, Network
 from toolkit.learning.play import observed, play
+from toolkit.networks.networks import Ensemble, Network
 from toolkit.policies.learned import policy_of
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import GATE, generator

@@ -13,7 +13,7 @@ from toolkit.decision import Decision
 from toolkit.errors import SchemaError
 from toolkit.features.observe import sizes_of
 from toolkit.features.together import observe_together
-from toolkit.learning.agents import NO_TARGET, Agents
+from toolkit.networks.agents import NO_TARGET, Agents
 from toolkit.policies.learned import check, check_workload
 from toolkit.policies.policy import certain
 from toolkit.simulator.scene import Scene

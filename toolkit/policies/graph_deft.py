@@ -15,9 +15,9 @@ from typing import Any
 from toolkit.decision import Decision
 from toolkit.errors import ToolkitError
 from toolkit.features.graph import LACHESIS, Graph, Stages, describe, room_for, stages_of
-from toolkit.learning.graph_alone import GraphAlone
-from toolkit.learning.graph_network import VARIANTS, GraphScorer
-from toolkit.learning.graphs import Seen
+from toolkit.networks.graph_alone import GraphAlone
+from toolkit.networks.graph_network import VARIANTS, GraphScorer
+from toolkit.networks.graphs import Seen
 from toolkit.policies import learned
 from toolkit.policies.deft import (
     FIFO,

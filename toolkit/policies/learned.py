@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from toolkit.decision import Decision
 from toolkit.errors import ConfigError, CorruptError, NotFoundError, SchemaError, unknown
 from toolkit.features.observe import FEATURISER, features_of, sizes_of
-from toolkit.learning.alone import Alone
-from toolkit.learning.networks import Ensemble, Network
+from toolkit.networks.alone import Alone
+from toolkit.networks.networks import Ensemble, Network
 from toolkit.policies.policy import Policy, certain
 from toolkit.policies.shipped import folders
 from toolkit.store import Store, write_text
@@ -28,16 +28,16 @@ _READS = (2, SCHEMA)
 _AGAIN = "train it again: toolkit train +algo=<name> force=true"
 
 KINDS: Mapping[str, tuple[str, str]] = {
-    "scorer": ("toolkit.learning.networks:Ensemble", "toolkit.policies.learned:Learned"),
+    "scorer": ("toolkit.networks.networks:Ensemble", "toolkit.policies.learned:Learned"),
     "transformer": (
         "toolkit.learning.transformer:Transformer",
         "toolkit.policies.transformer:Conditioned",
     ),
     "graph": (
-        "toolkit.learning.graph_network:GraphScorer",
+        "toolkit.networks.graph_network:GraphScorer",
         "toolkit.policies.graph_deft:GraphDeft",
     ),
-    "agents": ("toolkit.learning.agents:Agents", "toolkit.policies.agents:Together"),
+    "agents": ("toolkit.networks.agents:Agents", "toolkit.policies.agents:Together"),
 }
 """What an artefact may hold: its network, and the policy that acts by it."""
 

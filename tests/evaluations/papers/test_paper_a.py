@@ -8,19 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluations.papers import judging_a as judging
-from evaluations.papers.claims import CONFIRMED, IMPOSSIBLE, NOT_CONFIRMED, claims
-from evaluations.papers.comparison import Compared, slope
-from evaluations.papers.paper_a import PaperA, Size
-from evaluations.papers.pictures_a import choices
-from evaluations.papers.scaling import Grid
-from evaluations.papers.stability import (
+from evaluations.experiments.keeping import in_part
+from evaluations.experiments.powers import about_linear
+from evaluations.experiments.scaling import Grid
+from evaluations.experiments.stability import (
     apart,
     disagreement,
     disagreements,
     drawdown,
     over_trainings,
 )
+from evaluations.papers import judging_a as judging
+from evaluations.papers.paper_a import PaperA, Size
+from evaluations.papers.pictures_a import choices
+from evaluations.verdicts.claims import CONFIRMED, IMPOSSIBLE, NOT_CONFIRMED, claims
+from evaluations.verdicts.comparison import Compared, slope
 from toolkit import cli
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import ConfigError, NotFoundError
@@ -74,17 +76,17 @@ def test_an_advantage_rises_where_the_slope_does_and_the_last_is_largest():
 
 
 def test_linear_is_neither_less_nor_more():
-    assert judging.about_linear({"a": about(1.0, 0.2), "b": about(0.9, 0.1)}) == CONFIRMED
-    assert judging.about_linear({"a": about(1.0, 0.3)}) == NOT_CONFIRMED
-    assert judging.about_linear({"a": about(1.0), "b": about(0.2)}) == NOT_CONFIRMED
-    assert judging.about_linear({"a": about(1.0), "b": about(2.0)}) == NOT_CONFIRMED
+    assert about_linear({"a": about(1.0, 0.2), "b": about(0.9, 0.1)}) == CONFIRMED
+    assert about_linear({"a": about(1.0, 0.3)}) == NOT_CONFIRMED
+    assert about_linear({"a": about(1.0), "b": about(0.2)}) == NOT_CONFIRMED
+    assert about_linear({"a": about(1.0), "b": about(2.0)}) == NOT_CONFIRMED
 
 
 def test_transfer_in_part_is_neither_nothing_nor_everything():
-    assert judging.in_part([about(0.3), about(-0.1)], [about(1.0), about(1.0)]) == CONFIRMED
-    assert judging.in_part([about(0.3), about(0.2)], [about(1.0), about(1.2)]) == CONFIRMED
-    assert judging.in_part([about(0.3), about(0.2)], [about(1.0), about(1.05)]) == NOT_CONFIRMED
-    assert judging.in_part([about(-0.3), about(0.0)], [about(1.5), about(1.5)]) == NOT_CONFIRMED
+    assert in_part([about(0.3), about(-0.1)], [about(1.0), about(1.0)]) == CONFIRMED
+    assert in_part([about(0.3), about(0.2)], [about(1.0), about(1.2)]) == CONFIRMED
+    assert in_part([about(0.3), about(0.2)], [about(1.0), about(1.05)]) == NOT_CONFIRMED
+    assert in_part([about(-0.3), about(0.0)], [about(1.5), about(1.5)]) == NOT_CONFIRMED
 
 
 def test_weights_are_followed_where_less_cost_is_bought_with_latency():

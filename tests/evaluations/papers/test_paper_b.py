@@ -16,14 +16,14 @@ from evaluations.papers import judging_b as judging
 from evaluations.papers import learning_b as learning
 from evaluations.papers import pictures_b as pictures
 from evaluations.papers import served_b as batches
-from evaluations.papers.claims import (
+from evaluations.papers.paper_b import PaperB, best_within
+from evaluations.verdicts.claims import (
     CONFIRMED,
     IMPOSSIBLE,
     NOT_COMPARABLE,
     NOT_CONFIRMED,
     claims,
 )
-from evaluations.papers.paper_b import PaperB, best_within
 from toolkit.errors import ConfigError, NotFoundError
 from toolkit.paths import conf_dir
 from toolkit.statistics import Interval

@@ -8,7 +8,7 @@ import pytest
 
 from evaluations.cells import BOUND
 from evaluations.papers import findings_c
-from evaluations.papers.claims import (
+from evaluations.verdicts.claims import (
     CONFIRMED,
     IMPOSSIBLE,
     NOT_COMPARABLE,

@@ -1,0 +1,1 @@
+"""Experiments: policies trained for a question, judged beside rivals, and the answer reported."""
