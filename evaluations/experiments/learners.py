@@ -7,29 +7,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from evaluations.experiments.arms import Arm, Followed, followed, trained
-from evaluations.experiments.curves import against, disagreements, learning_curves
+from evaluations.experiments.curves import against
 from evaluations.experiments.offline_to_online import merged
-from evaluations.experiments.stability import disagreement, drawdown
+from evaluations.experiments.recorded import record
+from evaluations.experiments.shown import credited, shown
 from evaluations.experiments.statements import Ground, Question
-from evaluations.metrics import MORE_IS_BETTER, UNITS
+from evaluations.metrics import UNITS
 from evaluations.verdicts.comparison import Compared, compared
 from evaluations.verdicts.part import percent
-from evaluations.verdicts.report import Picture, Produced, Table, interval, publish
+from evaluations.verdicts.report import Picture, Produced, Table, publish
 from evaluations.verdicts.sizes import require_size
-from toolkit import tracking
-from toolkit.envs.registration import scenario_of
 from toolkit.errors import require, unknown
-from toolkit.policies.learned import found as learnt
 from toolkit.report import Report
-from toolkit.revision import revision
-from toolkit.seeding import GATE, generator
-from toolkit.simulator.simulator import SIMULATOR
-from toolkit.statistics import Interval, bootstrap, mean
-from toolkit.store import fingerprint
+from toolkit.statistics import Interval
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -164,6 +157,10 @@ class Learners:
         if self.levels is not None and self.levels.ground not in self.grounds:
             raise unknown("ground", self.levels.ground, self.grounds)
         for name, place in self.grounds.items():
+            require(
+                place.discount_seconds is not None or self.sizes[self.size].credit == 0,
+                f"experiment.grounds.{name}: credit needs discount_seconds",
+            )
             _ = self._arms(name, place)  # which refuses what makes no sense
 
     @property
@@ -192,10 +189,19 @@ class Learners:
             told = {a: [followed(p) for p in made[_joined(ground, a)]] for a in self.arms}
             played = self._played(self._plays(place), told, cfg)
             found[ground] = Ground(followed=told, played=played)
-            self._record(ground, found[ground])
-        parts = [self._of(ground, one) for ground, one in found.items()]
+            record(
+                played, self._on_the_board(told), self.metrics[0],
+                experiment=self.name, ground=ground, size=self.size, command=self.command,
+                dataset=size.dataset,
+            )  # fmt: skip
+        offline = [a for a, told in self.arms.items() if told.get("offline")]
+        parts = [shown(g, one, self.metrics, self.also, offline) for g, one in found.items()]
         if size.credit > 0:
-            parts += [([self._credit(ground, one)], []) for ground, one in found.items()]
+            for name, place in self.grounds.items():
+                words, tau = self._plays(place), place.discount_seconds
+                parts.append(
+                    ([credited(name, found[name], words, float(tau or 0), size.credit)], [])
+                )
         if self.levels is not None:
             parts.append(self._varied(self.levels, found[self.levels.ground], cfg))
         stated = [q.stated for q in self.questions]
@@ -245,6 +251,10 @@ class Learners:
         seeds = range(self.first_seed, self.first_seed + size.workloads)
         return compared(words, arms, self.rivals, size.chosen_on, seeds, cfg)
 
+    def _on_the_board(self, told: Mapping[str, Sequence[Followed]]) -> dict[str, list[str]]:
+        learned = {arm: [f.policy for f in each] for arm, each in told.items()}
+        return learned | {rule: [] for rule in (*self.rivals, *self.rules)}
+
     def _varied(
         self, levels: Levels, ground: Ground, cfg: DictConfig
     ) -> tuple[list[Table], list[Picture]]:
@@ -274,93 +284,6 @@ class Learners:
         )
         return [table], [picture]
 
-    def _credit(self, name: str, ground: Ground) -> Table:
-        """Return what the choices of single process types do to the return that all share."""
-        from evaluations.experiments.credit import choosing_of, credit
-
-        workloads = self.sizes[self.size].credit
-        place, rows = self.grounds[name], []
-        words = self._plays(place)
-        scenario = scenario_of(words[0], words[1:])
-        require(
-            place.discount_seconds is not None,
-            f"experiment.grounds.{name}: credit needs discount_seconds",
-        )
-        for arm, each in ground.followed.items():
-            choosing = choosing_of(learnt(each[0].policy).network)
-            told = credit(
-                choosing, scenario, range(GATE, GATE + workloads),
-                discount_seconds=float(place.discount_seconds or 0),
-            )  # fmt: skip
-            rows.append(
-                {"arm": arm} | {c.agent: f"{c.difference:.3g} ({c.share:.2%})" for c in told}
-            )
-        return Table(
-            caption=f"{name}: by how much the discounted return differs on average where one "
-            "choice of one process type is replaced, those of the others and all luck being the "
-            "same, and in brackets the share of the variance of returns that this is; first "
-            f"training of each arm, {workloads} training workloads, 4 instants each.",
-            frame=pd.DataFrame(rows),
-        )
-
-    def _of(self, name: str, ground: Ground) -> tuple[list[Table], list[Picture]]:
-        """Return tables and pictures of a ground."""
-        where = f"`{' '.join(ground.played.ground)}`"
-        tables = [
-            Table(
-                caption=f"{name}: {metric} ({UNITS[metric]}) on unseen workloads of {where}; the "
-                "best rule is chosen on training workloads; geometric means of ratios, paired by "
-                "workload, trainings averaged within each, 95 % intervals over workloads.",
-                frame=ground.played.ranking(metric, metric, self.also),
-            )
-            for metric in self.metrics
-        ]
-        tables.append(
-            Table(
-                caption=f"{name}: trainings. The return is that of the policy's best slots on the "
-                "same training workloads, with its 95 % interval (t) over trainings; the mean fall "
-                "from the best so far is over the points of the curve; the variance of values is "
-                f"over trainings, averaged over {_probes(ground)} states that draws pass through.",
-                frame=pd.DataFrame([_row(a, each) for a, each in ground.followed.items()]),
-            )
-        )
-        panels = self._panels(ground)
-        rules = {
-            r: float(ground.played.before[r]["return_mean"].mean()) for r in ground.played.before
-        }
-        slug = name.replace(" ", "_")
-        pictures = [
-            Picture(
-                name=f"curves_{slug}",
-                caption=f"{name}: mean return of the policy as it is on the same training "
-                "workloads: each training thin, their mean with its 95 % interval (t). Lines: "
-                "rules on training workloads.",
-                draw=partial(learning_curves, panels, rules),
-            )
-        ]
-        valued = {
-            label: with_values
-            for label, arms in panels.items()
-            if (with_values := {a: e for a, e in arms.items() if _has_values(e)})
-        }
-        if valued:
-            pictures.append(
-                Picture(
-                    name=f"values_{slug}",
-                    caption=f"{name}: variance over trainings of what states are thought to be "
-                    "worth, by the variance of returns, while they learn.",
-                    draw=partial(disagreements, valued),
-                )
-            )
-        return tables, pictures
-
-    def _panels(self, ground: Ground) -> dict[str, dict[str, Sequence[Followed]]]:
-        panels: dict[str, dict[str, Sequence[Followed]]] = {}
-        for arm, each in ground.followed.items():
-            label = "gradient steps" if self.arms[arm].get("offline") else "decisions taken"
-            panels.setdefault(label, {})[arm] = each
-        return panels
-
     def _about(self, size: Size, found: Mapping[str, Ground]) -> list[str]:
         seconds = {
             f.policy: f.seconds
@@ -383,70 +306,6 @@ class Learners:
             lines.append(f"{name}: `{' '.join(self._plays(place))}`; {told}.")
         return lines
 
-    def _record(self, name: str, ground: Ground) -> None:
-        """Log a run for each arm of a ground."""
-        played, main = ground.played, self.metrics[0]
-        best = played.best(main)
-        for arm, each in ground.followed.items():
-            frame = played.cells[arm].groupby("seed", as_index=False).mean(numeric_only=True)
-            # 100 where it is as good as the best rule, more where it is better.
-            frame["score"] = 100 * np.exp(-played.logs(arm, best, main).mean(axis=0))
-            if main in MORE_IS_BETTER:
-                frame["score"] = 1e4 / frame["score"]
-            score = bootstrap(frame["score"].to_numpy(), generator(0, "score"), statistic=mean)
-            means = {m: float(frame[m].mean()) for m in UNITS if m in frame}
-            tracking.log_evaluation(
-                suite=f"{self.name}, {name}",
-                policy=arm,
-                metrics={
-                    "score": score.value, "ci_low": score.low, "ci_high": score.high,
-                    "iqm": bootstrap(frame["score"].to_numpy(), generator(0, "iqm")).value, **means,
-                },
-                params={"trainings": len(each), "of": best, "size": self.size},
-                tags={
-                    "engine": "simulator",
-                    "learned": "true",
-                    "simulator": str(SIMULATOR),
-                    "dataset": self.sizes[self.size].dataset,
-                    "commit": revision(),
-                    "command": self.command,
-                    "cell_key": fingerprint(
-                        self.name, name, arm, [f.policy for f in each], SIMULATOR, self.size
-                    ),
-                },
-                cells=frame[["seed", "score", *means]],
-            )  # fmt: skip
-
 
 def _joined(ground: str, arm: str) -> str:
     return f"{ground}: {arm}"
-
-
-def _has_values(each: Sequence[Followed]) -> bool:
-    return all(f.worth is not None for f in each)
-
-
-def _probes(ground: Ground) -> int:
-    return max(len(f.probes) for each in ground.followed.values() for f in each)
-
-
-def _row(arm: str, each: Sequence[Followed]) -> dict[str, Any]:
-    from scipy.stats import t
-
-    ends = np.array([f.returns[-1] for f in each])
-    half = float("nan")
-    if len(each) > 1:
-        half = float(t.ppf(0.975, len(each) - 1)) * ends.std(ddof=1) / np.sqrt(len(each))
-    values = np.stack([f.values for f in each])
-    varied = disagreement(values) if len(each) > 1 else float("nan")
-    return {
-        "arm": arm,
-        "trainings": len(each),
-        "decisions or steps": int(each[0].decisions[-1]),
-        "seconds each": float(np.mean([f.seconds for f in each])),
-        "return in the end": interval(ends.mean(), ends.mean() - half, ends.mean() + half, 2),
-        "mean of the curve": float(np.mean([f.returns.mean() for f in each])),
-        "mean fall from the best so far": float(np.mean([drawdown(f.returns) for f in each])),
-        "variance of values": varied,
-        "by variance of returns": varied / float(each[0].probes.var(ddof=1)),
-    }

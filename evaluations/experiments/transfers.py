@@ -11,6 +11,7 @@ from evaluations.experiments import arrivals
 from evaluations.experiments.arms import Arm, trained
 from evaluations.experiments.arrivals import AT_LENGTH, TUNED
 from evaluations.experiments.journey import Arrived, Journey, Place, Target, fine_tuned, place_of
+from evaluations.experiments.recorded import record
 from evaluations.experiments.transfer_pictures import advantages
 from evaluations.verdicts.claims import Claim, Finding
 from evaluations.verdicts.comparison import compared
@@ -165,14 +166,20 @@ class Transfers:
             if (family, name, how) in made
         }
         arms = {n: [n] for n in [*journey.rivals, *journey.beside, journey.policy]}
+        learned = {how: [p.id for p in products] for how, products in mine.items()}
         played = compared(
             target.words,
-            arms | {how: [p.id for p in products] for how, products in mine.items()},
+            arms | learned,
             journey.rivals,
             known,
             range(self.first_seed, self.first_seed + count),
             cfg,
         )
+        rules: dict[str, list[str]] = {n: [] for n in [*journey.rivals, *journey.beside]}
+        record(
+            played, rules | {journey.policy: [journey.policy]} | learned, journey.metric,
+            experiment=self.name, ground=f"{family}, {name}", size=self.size, command=self.command,
+        )  # fmt: skip
         seconds = {
             how: sum(float(p.manifest["about"]["seconds"]) for p in products) / len(products)
             for how, products in mine.items()

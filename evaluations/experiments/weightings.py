@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluations.experiments import weighed
 from evaluations.experiments.arms import Arm, trained
+from evaluations.experiments.recorded import record
 from evaluations.experiments.weighed import ASKED, CLOSED, OPEN, Point
 from evaluations.experiments.weight_pictures import along, fronts
 from evaluations.verdicts.claims import claims
@@ -136,8 +137,8 @@ class Weightings:
         points = size.points()
         made = self._trained(size, points, cfg)
         played = {
-            OPEN: self._played(self.open, made, size, cfg),
-            CLOSED: self._played(self.closed, made, size, cfg),
+            OPEN: self._played(OPEN, made, size, cfg),
+            CLOSED: self._played(CLOSED, made, size, cfg),
         }
         found = weighed.Weighed(
             base=self.base, levels=size.levels, starts=list(size.starts), points=points,
@@ -189,15 +190,23 @@ class Weightings:
 
     def _played(
         self,
-        words: Sequence[str],
+        system: str,
         made: Mapping[str, Sequence[Product]],
         size: Size,
         cfg: DictConfig,
     ) -> Compared:
+        words = self.open if system == OPEN else self.closed
         arms = {n: [n] for n in (*self.rivals, *self.rules)}
         arms |= {arm: [p.id for p in products] for arm, products in made.items()}
         seeds = range(self.first_seed, self.first_seed + size.workloads)
-        return compared(words, arms, self.rivals, size.chosen_on, seeds, cfg)
+        played = compared(words, arms, self.rivals, size.chosen_on, seeds, cfg)
+        record(
+            played,
+            {arm: [p.id for p in made.get(arm, ())] for arm in arms},
+            "latency_mean" if system == OPEN else "throughput",
+            experiment=self.name, ground=f"{system} system", size=self.size, command=self.command,
+        )  # fmt: skip
+        return played
 
     def _about(
         self, size: Size, points: Sequence[Point], made: Mapping[str, Sequence[Product]]

@@ -1,0 +1,73 @@
+"""Recorded: what the arms of an experiment reached on one ground, as runs of MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from evaluations.metrics import MORE_IS_BETTER, UNITS
+from evaluations.verdicts.comparison import Compared
+from toolkit import tracking
+from toolkit.revision import revision
+from toolkit.seeding import generator
+from toolkit.simulator.simulator import SIMULATOR
+from toolkit.statistics import bootstrap, mean
+from toolkit.store import fingerprint
+
+
+def record(
+    played: Compared,
+    arms: Mapping[str, Sequence[str]],
+    metric: str,
+    *,
+    experiment: str,
+    ground: str,
+    size: str,
+    command: str,
+    dataset: str = "",
+) -> None:
+    """Log a run for each arm of one ground.
+
+    The score is 100 where an arm is as good as the best rule, more where it is better.
+
+    Args:
+        played: What was played there.
+        arms: Ids of learned policies by arm; none for a rule.
+        metric: What the score tells of.
+        experiment: Its name.
+        ground: Its name.
+        size: ``quick`` or ``full``.
+        command: What to type to get it all again.
+        dataset: What was learnt from; "" where nothing was.
+    """
+    best = played.best(metric)
+    for arm, policies in arms.items():
+        frame = played.cells[arm].groupby("seed", as_index=False).mean(numeric_only=True)
+        sign = 1.0 if metric in MORE_IS_BETTER else -1.0
+        frame["score"] = 100 * np.exp(sign * played.logs(arm, best, metric).mean(axis=0))
+        scores = frame["score"].to_numpy()
+        score = bootstrap(scores, generator(0, "score"), statistic=mean)
+        means = {m: float(frame[m].mean()) for m in UNITS if m in frame}
+        tracking.log_evaluation(
+            suite=f"{experiment}, {ground}",
+            policy=arm,
+            metrics={
+                "score": score.value, "ci_low": score.low, "ci_high": score.high,
+                "iqm": bootstrap(scores, generator(0, "iqm")).value, **means,
+            },
+            params={"trainings": len(policies), "of": best, "size": size},
+            tags={
+                "engine": "simulator",
+                "learned": str(bool(policies)).lower(),
+                "simulator": str(SIMULATOR),
+                "dataset": dataset,
+                "commit": revision(),
+                "command": command,
+                "cell_key": fingerprint(
+                    experiment, ground, arm, list(policies), SIMULATOR, size, played.ground,
+                    frame["seed"].tolist(),
+                ),
+            },
+            cells=frame[["seed", "score", *means]],
+        )  # fmt: skip
