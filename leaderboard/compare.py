@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _FORMATS = ("text", "markdown", "json")
-_SCORE = "points of the suite: 0 is its floor, 100 its reference"
+_SCORE = "points of the suite: 100 is its reference"
 _MOST = 12
 """Settings and names that are listed one by one in an error."""
 

@@ -8,7 +8,15 @@ import scipy.stats
 
 from toolkit import statistics
 from toolkit.seeding import generator
-from toolkit.statistics import bootstrap, iqm, mean, paired, probability_of_improvement
+from toolkit.statistics import (
+    Interval,
+    bootstrap,
+    crossed,
+    iqm,
+    mean,
+    paired,
+    probability_of_improvement,
+)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 24, 101])
@@ -157,3 +165,36 @@ def test_shapes_that_do_not_fit_are_refused():
         paired(np.zeros(3), np.zeros(4), generator(0))
     with pytest.raises(ValueError, match="cannot compare"):
         probability_of_improvement(np.zeros((3, 2)), np.zeros((3, 3)), generator(0))
+
+
+@pytest.mark.parametrize("trainings", [2, 3, 5, 8])
+def test_an_interval_over_trainings_and_workloads_covers(trainings):
+    """Of 400 pairs of arms whose trainings differ about 95 % of the intervals hold the truth."""
+    rng = np.random.default_rng(trainings)
+    hits = 0
+    for _ in range(400):
+        work = rng.normal(0, 0.5, 40)
+        a, b = (
+            work + rng.normal(0, 0.1, (trainings, 1)) + rng.normal(0, 0.05, (trainings, 40))
+            for _ in range(2)
+        )
+        found = crossed(a, b)
+        hits += found.low <= 0 <= found.high
+    assert 0.92 <= hits / 400 <= 0.995
+
+
+def test_one_training_has_an_interval_over_workloads_alone():
+    x = np.random.default_rng(0).normal(1, 1, (1, 30))
+    found = crossed(x)
+    low, high = scipy.stats.t.interval(0.95, 29, x.mean(), scipy.stats.sem(x[0]))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert crossed(x, x) == Interval(0.0, 0.0, 0.0)
+    assert math.isnan(crossed(np.log(np.array([[1.0, 0.0]]))).low)
+
+
+def test_trainings_that_differ_widen_it():
+    alike = np.log(0.8) + np.repeat(np.random.default_rng(0).normal(0, 0.01, (1, 50)), 4, axis=0)
+    apart = alike + np.array([[0.0], [0.3], [-0.3], [0.0]])
+    a, b = crossed(alike), crossed(apart)
+    assert a.value == pytest.approx(b.value)
+    assert b.high - b.low > 5 * (a.high - a.low)

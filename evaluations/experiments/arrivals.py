@@ -9,7 +9,7 @@ import pandas as pd
 from evaluations.cells import BOUND
 from evaluations.experiments.journey import STRUCTURES, Arrived, Journey
 from evaluations.experiments.keeping import SHORT, Kept, in_part, kept, together, within
-from evaluations.verdicts.claims import NOT_COMPARABLE, Claim, Finding, claims
+from evaluations.verdicts.claims import Claim, Finding, claims
 from evaluations.verdicts.part import percent
 from evaluations.verdicts.report import Table, interval
 from toolkit.seeding import generator
@@ -140,7 +140,13 @@ def _trained(family: str, journey: Journey, found: Sequence[Arrived]) -> Table:
 
 
 def _ratio(journey: Journey, one: Arrived, arm: str) -> Interval | None:
+    """Return the time of an arm by that of the policy trained there, None where that is no bar.
+
+    It is none where nothing was learnt there, or nothing that surely beats HEFT.
+    """
     if arm not in one.played.cells or not learnt_there(journey, one):
+        return None
+    if advantage(journey, one, AT_LENGTH, HEFT).low <= 0:
         return None
     return one.played.ratio(arm, AT_LENGTH, journey.metric)
 
@@ -194,14 +200,17 @@ def _kept(
         + ", ".join(f"{one.name} {_share(k)}" for one, k in zip(of_group, each, strict=True))
         for against, each in by.items()
     ]
-    none = verdicts[HEFT] == NOT_COMPARABLE
+    counted = ", ".join(
+        f"over {against} {verdicts[against]}, "
+        f"{sum(k.share is not None for k in each)} of {len(each)} targets to compare"
+        for against, each in by.items()
+    )
     return Finding(
         claim=claim,
-        verdict=verdicts[HEFT],
+        verdict=together(list(verdicts.values())),
         figure="; ".join(told),
-        why=(f"{_NOTHING} over HEFT; " if none else "")
-        + f"over the best heuristic: {verdicts[BEST]}; confirmed where the whole interval of "
-        f"every target lies above {LEAST:g}",
+        why=f"{counted}; confirmed where the whole interval of every target that there is "
+        f"something to keep of lies above {LEAST:g}, over both",
         command=command,
     )
 
@@ -215,12 +224,14 @@ def _share(k: Kept) -> str:
 def _tuned(claim: str, journey: Journey, found: Sequence[Arrived], command: str) -> Finding:
     ratios = {one.name: _ratio(journey, one, TUNED) for one in found}
     known = {name: r for name, r in ratios.items() if r is not None}
+    others = [name for name, r in ratios.items() if r is None and name != SOURCE]
     return Finding(
         claim=claim,
         verdict=within(list(known.values()), MOST),
         figure="; ".join(f"{name} {interval(r.value, r.low, r.high)}" for name, r in known.items()),
         why="mean completion time by that of the policy trained there; confirmed where every "
-        f"interval ends at {1 + MOST:g} or less",
+        f"interval ends at {1 + MOST:g} or less"
+        + (f"; no such policy that surely beats HEFT: {', '.join(others)}" if others else ""),
         command=command,
     )
 

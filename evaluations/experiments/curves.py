@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from evaluations.experiments.stability import disagreement
 from toolkit.statistics import Interval
@@ -27,8 +26,8 @@ def learning_curves(
     """Draw the mean return while learning, with 95 % intervals over trainings.
 
     Args:
-        panels: Trainings by arm, by what the x axis says; the mean is of the points that all
-            trainings of an arm have.
+        panels: Trainings by arm, by what the x axis says; the mean is of points of the same
+            number, at the mean of their decisions, as far as all trainings of an arm go.
         rules: Mean return of rules, drawn as lines.
     """
     figure, axes = figure_of(len(panels), 7.0 if len(panels) == 1 else 5.2 * len(panels), 4.2)
@@ -52,11 +51,13 @@ def _one_arm(axis: Any, arm: str, each: Sequence[Followed], colour: str, mark: s
     from scipy.stats import t
 
     # A mean over other trainings at every point would tell of those, not of the learning.
-    curves = pd.concat([pd.Series(f.returns, f.decisions) for f in each], axis=1).dropna()
-    x, middle = curves.index.to_numpy(), curves.mean(axis=1).to_numpy()
+    points = min(len(f.returns) for f in each)
+    x = np.mean([f.decisions[:points] for f in each], axis=0)
+    curves = np.stack([f.returns[:points] for f in each])
+    middle = curves.mean(axis=0)
     axis.plot(x, middle, color=colour, marker=mark, markersize=4, label=arm)
     if len(each) > 1:
-        spread = curves.std(axis=1).to_numpy() / np.sqrt(len(each))
+        spread = curves.std(axis=0, ddof=1) / np.sqrt(len(each))
         half = float(t.ppf(0.975, len(each) - 1)) * spread
         axis.fill_between(x, middle - half, middle + half, color=colour, alpha=0.2, lw=0)
     for one in each:

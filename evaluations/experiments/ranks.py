@@ -14,21 +14,6 @@ _DIGITS = 9
 """Significant digits: means of the same numbers in another order are the same rank."""
 
 
-def mean_of(values: Floats, rng: np.random.Generator) -> Interval:
-    """Return a mean with its 95 % interval over trainings and workloads.
-
-    Args:
-        values: Shape [trainings, workloads].
-        rng: Of the bootstrap.
-    """
-    n, m = values.shape
-    rows = rng.multinomial(n, np.full(n, 1 / n), size=REPETITIONS) / n
-    columns = rng.multinomial(m, np.full(m, 1 / m), size=REPETITIONS) / m
-    samples = np.einsum("rn,nm,rm->r", rows, values, columns, optimize=True)
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
     """A rank correlation.

@@ -29,7 +29,8 @@ def record(
 ) -> None:
     """Log a run for each arm of one ground.
 
-    The score is 100 where an arm is as good as the best rule, more where it is better.
+    The score is 100 where an arm is as good as the best rule, a point more for each per cent
+    (logarithmic) that it is better: its mean is the geometric mean of the ratios.
 
     Args:
         played: What was played there.
@@ -42,19 +43,24 @@ def record(
         dataset: What was learnt from; "" where nothing was.
     """
     best = played.best(metric)
+    sign = 1.0 if metric in MORE_IS_BETTER else -1.0
+    reference = np.log(played.before[best][metric]).mean()
     for arm, policies in arms.items():
         frame = played.cells[arm].groupby("seed", as_index=False).mean(numeric_only=True)
-        sign = 1.0 if metric in MORE_IS_BETTER else -1.0
-        frame["score"] = 100 * np.exp(sign * played.logs(arm, best, metric).mean(axis=0))
+        frame["score"] = 100 * (1 + sign * played.logs(arm, best, metric).mean(axis=0))
         scores = frame["score"].to_numpy()
         score = bootstrap(scores, generator(0, "score"), statistic=mean)
+        chosen = {}
+        if arm in played.before:
+            known = np.log(played.before[arm][metric]).mean()
+            chosen["chosen"] = float(100 * (1 + sign * (known - reference)))
         means = {m: float(frame[m].mean()) for m in UNITS if m in frame}
         tracking.log_evaluation(
-            suite=f"{experiment}, {ground}",
+            suite=f"{experiment}, {ground}" + ("" if size == "full" else f", {size}"),
             policy=arm,
             metrics={
                 "score": score.value, "ci_low": score.low, "ci_high": score.high,
-                "iqm": bootstrap(scores, generator(0, "iqm")).value, **means,
+                "iqm": bootstrap(scores, generator(0, "iqm")).value, **means, **chosen,
             },
             params={"trainings": len(policies), "of": best, "size": size},
             tags={

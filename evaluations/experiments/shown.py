@@ -43,17 +43,24 @@ def shown(
         Table(
             caption=f"{name}: {metric} ({UNITS[metric]}) on unseen workloads of {where}; the "
             "best rule is chosen on training workloads; geometric means of ratios, paired by "
-            "workload, trainings averaged within each, 95 % intervals over workloads.",
+            "workload, 95 % intervals (t) over workloads and, of what was trained, trainings. Of "
+            "algorithms that have a gate the policy that it saw best is judged.",
             frame=ground.played.ranking(metric, metric, also),
         )
         for metric in metrics
     ]
+    ground, elsewhere = _watched_here(ground, offline)
     tables.append(
         Table(
             caption=f"{name}: trainings. The return is that of the policy's best slots on the "
             "same training workloads, with its 95 % interval (t) over trainings; the mean fall "
             "from the best so far is over the points of the curve; the variance of values is "
-            f"over trainings, averaged over {_probes(ground)} states that draws pass through.",
+            f"over trainings, averaged over {_probes(ground)} states that draws pass through."
+            + (
+                f" Watched elsewhere, where their record was made: {', '.join(elsewhere)}."
+                if elsewhere
+                else ""
+            ),
             frame=pd.DataFrame([_row(a, each) for a, each in ground.followed.items()]),
         )
     )
@@ -120,6 +127,20 @@ def credited(
     )
 
 
+def _watched_here(ground: Ground, offline: Sequence[str]) -> tuple[Ground, list[str]]:
+    """Return a ground without the arms that were watched elsewhere, and their names.
+
+    What learns from a dataset is watched where that was made, which may not be this ground.
+    """
+    here = next((e[0].probes for a, e in ground.followed.items() if a not in offline), None)
+    elsewhere = [
+        arm for arm, each in ground.followed.items()
+        if here is not None and not np.array_equal(each[0].probes, here)
+    ]  # fmt: skip
+    kept = {a: e for a, e in ground.followed.items() if a not in elsewhere}
+    return Ground(followed=kept, played=ground.played), elsewhere
+
+
 def _panels(ground: Ground, offline: Sequence[str]) -> dict[str, dict[str, Sequence[Followed]]]:
     panels: dict[str, dict[str, Sequence[Followed]]] = {}
     for arm, each in ground.followed.items():
@@ -146,7 +167,7 @@ def _row(arm: str, each: Sequence[Followed]) -> dict[str, Any]:
     return {
         "arm": arm,
         "trainings": len(each),
-        "decisions or steps": int(each[0].decisions[-1]),
+        "decisions or steps": int(np.mean([f.decisions[-1] for f in each])),
         "seconds each": float(np.mean([f.seconds for f in each])),
         "return in the end": interval(ends.mean(), ends.mean() - half, ends.mean() + half, 2),
         "mean of the curve": float(np.mean([f.returns.mean() for f in each])),

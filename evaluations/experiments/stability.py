@@ -10,7 +10,6 @@ import numpy as np
 from toolkit.errors import require
 from toolkit.statistics import Floats, Interval
 
-_REPETITIONS = 4000
 _NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
@@ -89,43 +88,3 @@ def _pseudo(values: Floats) -> list[float]:
     whole = math.log(disagreement(values))
     without = [math.log(disagreement(np.delete(values, i, axis=0))) for i in range(n)]
     return [n * whole - (n - 1) * w for w in without]
-
-
-def over_trainings(
-    logs: Floats, rng: np.random.Generator, repetitions: int = _REPETITIONS
-) -> Interval:
-    """Return the geometric mean of ratios with an interval over trainings and workloads.
-
-    What is said of an algorithm must hold for the next training too, so both are resampled.
-
-    Args:
-        logs: Logarithms of the ratios, shape [trainings, workloads].
-        rng: Of the bootstrap.
-        repetitions: Bootstrap samples.
-    """
-    n, m = logs.shape
-    rows = rng.multinomial(n, np.full(n, 1 / n), size=repetitions) / n
-    columns = rng.multinomial(m, np.full(m, 1 / m), size=repetitions) / m
-    samples = np.einsum("rn,nm,rm->r", rows, logs, columns, optimize=True)
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return Interval(*(float(np.exp(x)) for x in (logs.mean(), low, high)))
-
-
-def between(first: Floats, second: Floats, rng: np.random.Generator) -> Interval:
-    """Return the geometric mean of ratios of two arms, over the trainings of both and workloads.
-
-    Args:
-        first: Shape [trainings, workloads].
-        second: Shape [other trainings, the same workloads].
-        rng: Of the bootstrap, in which all three are drawn.
-    """
-    a, b = np.log(first), np.log(second)
-    m = a.shape[1]
-    columns = rng.multinomial(m, np.full(m, 1 / m), size=_REPETITIONS) / m
-    parts = []
-    for logs in (a, b):
-        n = len(logs)
-        rows = rng.multinomial(n, np.full(n, 1 / n), size=_REPETITIONS) / n
-        parts.append(np.einsum("rn,nm,rm->r", rows, logs, columns, optimize=True))
-    low, high = np.percentile(parts[0] - parts[1], [2.5, 97.5])
-    return Interval(*(float(np.exp(x)) for x in (a.mean() - b.mean(), low, high)))

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluations.experiments.arms import Followed
-from evaluations.experiments.stability import apart, between, disagreements, drawdown
+from evaluations.experiments.stability import apart, disagreements, drawdown
 from evaluations.verdicts.claims import CONFIRMED, NOT_CONFIRMED, Claim, Finding, claims
 from evaluations.verdicts.comparison import Compared
 from evaluations.verdicts.report import interval
-from toolkit.errors import require, unknown
-from toolkit.seeding import generator
+from toolkit.errors import ConfigError, require, unknown
 from toolkit.statistics import Interval
 
 MEASURES: Mapping[str, str] = {
@@ -81,6 +80,11 @@ class Statement:
             if arm not in ground.followed:
                 raise unknown("arm that was trained", arm, ground.followed)
         mine, others = ground.followed[self.of], ground.followed[self.over]
+        if not np.array_equal(mine[0].probes, others[0].probes):
+            raise ConfigError(
+                f"{self.of} and {self.over} were watched in different places",
+                hint="what learns from a dataset is watched where that was made",
+            )
         if self.measure == "curve":
             return apart(*([float(f.returns.mean()) for f in each] for each in (mine, others)))
         if self.measure == "fall":
@@ -91,9 +95,7 @@ class Statement:
         for arm in (self.of, over):
             if arm not in played.cells:
                 raise unknown("arm", arm, played.cells)
-        rng = generator(0, "gain", self.of, over, self.metric)
-        ratio = between(played.matrix(self.of, self.metric), played.matrix(over, self.metric), rng)
-        return Interval(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
+        return played.gain(self.of, over, self.metric)
 
     def holds(self, found: Interval) -> bool:
         """Return whether the whole interval lies on the right side; NaN lies on none."""

@@ -51,8 +51,8 @@ class Size:
     def __post_init__(self) -> None:
         for name, least in (("workloads", 2), ("dear", 2), ("chosen_on", 1), ("episodes", 1)):
             value = getattr(self, name)
-            require(value >= least, f"sizes: {name} must be {least} or more, got {value}")
-        require(len(self.seeds) > 0, "sizes: seeds must name one or more")
+            require(value >= least, f"experiment.sizes: {name} must be {least} or more")
+        require(len(self.seeds) > 0, "experiment.sizes: seeds must name one or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,8 @@ class Transfers:
         return [
             *told,
             f"{size.workloads} unseen workloads of each target from seed {self.first_seed} on, "
-            f"{size.dear} where one takes long to play; {len(size.seeds)} training(s) each.",
+            f"{size.dear} where one takes long to play; {len(size.seeds)} training(s) each, and "
+            "where that is one, intervals tell of that policy and not of another training.",
             "The advantage is (HEFT − policy)/HEFT in mean completion time, averaged over "
             "workloads. In distribution is a policy that went on from the same one at the target "
             "at length; none that begins with nothing there was trained. Where that takes too "

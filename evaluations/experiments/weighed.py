@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from evaluations.experiments.ranks import Ranked, mean_of, on_the_front, ranked
+from evaluations.experiments.ranks import Ranked, on_the_front, ranked
 from evaluations.verdicts.claims import CONFIRMED, NOT_CONFIRMED, Claim, Finding
 from evaluations.verdicts.comparison import Compared
 from evaluations.verdicts.part import percent
 from evaluations.verdicts.report import Table, interval
 from toolkit.seeding import generator
-from toolkit.statistics import Floats, Interval
+from toolkit.statistics import Floats, Interval, crossed
 
 OPEN, CLOSED = "open", "closed"
 
@@ -107,7 +107,7 @@ class Weighed:
 
     def mean(self, name: str, weight: str) -> Interval:
         """Return the mean of the same, over trainings and workloads."""
-        return mean_of(self.values(name, weight), generator(0, "weighed", name, weight))
+        return crossed(self.values(name, weight))
 
     def correlation(self, start: str, weight: str) -> Ranked:
         """Return the rank correlation of a weight and what it is for."""

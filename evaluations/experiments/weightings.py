@@ -24,7 +24,8 @@ from toolkit.report import Report
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from toolkit.store import Product
+    from toolkit.policies.named import named
+from toolkit.store import Product, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Start:
     init: str = ""
 
     def __post_init__(self) -> None:
-        require(len(self.seeds) > 0, "sizes: seeds of a start must name one or more")
+        require(len(self.seeds) > 0, "experiment.sizes: seeds of a start must name one or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +68,26 @@ class Size:
     crossed: Sequence[str] = field(default=("throughput", "latency", "cost"))
 
     def __post_init__(self) -> None:
-        require(self.workloads >= 2, f"sizes: workloads must be 2 or more, got {self.workloads}")
-        require(self.chosen_on >= 1, f"sizes: chosen_on must be 1 or more, got {self.chosen_on}")
+        require(
+            self.workloads >= 2,
+            "experiment.sizes: workloads must be 2 or more, got {self.workloads}",
+        )
+        require(
+            self.chosen_on >= 1,
+            "experiment.sizes: chosen_on must be 1 or more, got {self.chosen_on}",
+        )
         levels = list(self.levels)
         require(
             len(levels) >= 3 and levels == sorted(set(levels)) and 1 in levels and levels[0] >= 0,
-            f"sizes: levels must be three or more, ascending, 1 among them, got {levels}",
+            "experiment.sizes: levels must be three or more, ascending, 1 among them, "
+            f"got {levels}",
         )
-        require(len(self.starts) > 0, "sizes: starts must name one or more")
+        require(len(self.starts) > 0, "experiment.sizes: starts must name one or more")
         strange = sorted(set(self.crossed) - set(ASKED))
-        require(not strange, f"sizes: crossed must name weights, {', '.join(ASKED)}, got {strange}")
+        require(
+            not strange,
+            f"experiment.sizes: crossed must name weights, {', '.join(ASKED)}, got {strange}",
+        )
 
     def points(self) -> list[Point]:
         """Return the base point, those along each weight, and the corners."""
@@ -202,7 +213,7 @@ class Weightings:
         played = compared(words, arms, self.rivals, size.chosen_on, seeds, cfg)
         record(
             played,
-            {arm: [p.id for p in made.get(arm, ())] for arm in arms},
+            {arm: _learned(policies) for arm, policies in arms.items()},
             "latency_mean" if system == OPEN else "throughput",
             experiment=self.name, ground=f"{system} system", size=self.size, command=self.command,
         )  # fmt: skip
@@ -229,3 +240,8 @@ class Weightings:
             "In an open stream as many pipelines leave as arrive: there the weight of throughput "
             "acts only through the discount, by which sooner is more.",
         ]
+
+
+def _learned(policies: Sequence[str]) -> list[str]:
+    """Return those that were learnt, shipped ones among the rules too."""
+    return [name for name in policies if named(name, Store()).learned]

@@ -15,14 +15,12 @@ from evaluations.experiments.stability import (
     disagreement,
     disagreements,
     drawdown,
-    over_trainings,
 )
 from evaluations.papers import judging_a as judging
 from evaluations.verdicts.claims import Finding
 from evaluations.verdicts.comparison import Compared
 from evaluations.verdicts.part import Part
 from evaluations.verdicts.report import Picture, Table, interval
-from toolkit.seeding import generator
 
 PPO, DQN = "ppo", "dqn_online"
 
@@ -38,9 +36,7 @@ def part(trained: Mapping[str, Sequence[Followed]], played: Compared, command: s
     falls = {a: [drawdown(f.returns) for f in each] for a, each in trained.items()}
     found = apart(falls[DQN], falls[PPO])
     best = played.best("latency_mean")
-    latency = over_trainings(
-        played.logs(DQN, best, "latency_mean"), generator(0, "over trainings", DQN)
-    )
+    latency = played.ratio(DQN, best, "latency_mean")
     values = {a: np.stack([f.values for f in each]) for a, each in trained.items()}
     ratio = disagreements(values[DQN], values[PPO])
     probes = trained[PPO][0].probes

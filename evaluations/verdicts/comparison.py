@@ -12,10 +12,9 @@ import pandas as pd
 from evaluations.cells import BOUND, FAILED, cells
 from evaluations.metrics import MORE_IS_BETTER
 from evaluations.verdicts.report import interval
-from evaluations.yardstick import ratio_of
 from toolkit.errors import ToolkitError
-from toolkit.seeding import GATE, generator
-from toolkit.statistics import Floats, Interval
+from toolkit.seeding import GATE
+from toolkit.statistics import Floats, Interval, crossed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +51,15 @@ class Compared:
         return found
 
     def ratio(self, arm: str, against: str, metric: str) -> Interval:
-        """Return the geometric mean ratio of a metric, paired by workload."""
-        rng = generator(0, "ratio", *self.ground, metric)
-        return ratio_of(self.cells[arm], self.cells[against], metric, rng)
+        """Return the geometric mean ratio of a metric, paired by workload.
+
+        Its interval is over workloads and, of what was trained more than once, over trainings.
+        NaN comes of a metric that is 0 somewhere.
+        """
+        with np.errstate(divide="ignore"):
+            some, others = (np.log(self._matrix(a, metric)) for a in (arm, against))
+        found = crossed(some, others)
+        return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high)))
 
     def gain(self, arm: str, against: str, metric: str) -> Interval:
         """Return the gain of an arm as a share: positive where it is better."""
@@ -74,11 +79,11 @@ class Compared:
         found: Floats = np.log(mine.to_numpy()) - np.log(base.reindex(mine.columns).to_numpy())
         return found
 
-    def matrix(self, arm: str, metric: str) -> Floats:
-        """Return a metric such that less is better, shape [trainings, workloads]."""
+    def _matrix(self, arm: str, metric: str) -> Floats:
+        """Return a metric, shape [trainings, workloads], workloads ascending."""
         told = self.cells[arm].pivot_table(index="training", columns="seed", values=metric)
         found: Floats = told.to_numpy(dtype=np.float64)
-        return 1 / found if metric in MORE_IS_BETTER else found
+        return found
 
     def order(self, metric: str) -> list[str]:
         """Return the arms that have a metric, the best first."""

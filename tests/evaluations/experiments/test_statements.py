@@ -1,11 +1,13 @@
 """Statements: what is measured of two arms, and which side of a bar it lies on."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from evaluations.experiments.arms import Followed
-from evaluations.experiments.stability import between
 from evaluations.experiments.statements import Ground, Question, Statement
 from evaluations.verdicts.claims import CONFIRMED, NOT_CONFIRMED
 from evaluations.verdicts.comparison import Compared
@@ -50,7 +52,7 @@ def test_a_gain_is_paired_over_workloads_and_trainings(grounds):
     s = Statement(measure="gain", of="a", over="b", ground="g", above=0.25)
     found = s.found(grounds)
     assert found.low < 1 - 0.7033 / 1 < found.high
-    assert found.high - found.low < 0.05
+    assert found.high - found.low < 0.1
     assert s.holds(found)
     assert not Statement(measure="gain", of="a", over="b", ground="g", above=0.29).holds(found)
     assert Statement(measure="gain", of="b", over="a", ground="g", below=0).holds(
@@ -120,16 +122,19 @@ def test_an_unknown_claim_is_refused(grounds):
         _ = Question(claim="C99", all=[s]).stated
 
 
-def test_the_interval_of_two_arms_covers():
-    """Of 200 pairs whose trainings and workloads vary, about 95 % hold the truth."""
-    rng = np.random.default_rng(3)
-    hit = 0
-    for _ in range(200):
-        work = rng.normal(0, 0.5, 40)
-        a, b = (
-            np.exp(work + rng.normal(0, 0.1, (8, 1)) + rng.normal(0, 0.1, (8, 40)))
-            for _ in range(2)
-        )
-        found = between(a, b, rng)
-        hit += found.low <= 1.0 <= found.high
-    assert 0.85 <= hit / 200 <= 0.99
+def test_what_was_watched_elsewhere_is_not_compared(grounds):
+    there = [replace(f, probes=f.probes + 1) for f in grounds["g"].followed["a"]]
+    grounds["g"].followed["there"] = there
+    with pytest.raises(ConfigError, match="watched in different places"):
+        Statement(measure="curve", of="there", over="b", ground="g", above=0).found(grounds)
+    assert math.isnan(
+        Statement(measure="gain", of="a", over="b", ground="g", metric="cost", above=0)
+        .found({"g": without(grounds["g"])}).low
+    )  # fmt: skip
+
+
+def without(ground):
+    """Return the same with costs, one of which is 0."""
+    cells = {a: f.assign(cost=np.where(f["seed"] == 0, 0.0, 1.0)) for a, f in
+             ground.played.cells.items()}  # fmt: skip
+    return replace(ground, played=replace(ground.played, cells=cells))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from evaluations.experiments.ranks import mean_of, on_the_front, ranked
+from evaluations.experiments.ranks import on_the_front, ranked
 from evaluations.experiments.weighed import Point
 from evaluations.experiments.weightings import Size, Start
 from toolkit.errors import ConfigError
@@ -41,13 +41,6 @@ def test_a_rank_correlation_is_spearmans():
     assert found.low <= found.value <= found.high
     same = ranked(LEVELS, [np.ones((2, 4))] * 5, np.random.default_rng(0))
     assert (same.rho.value, same.p) == (0, 1)
-
-
-def test_a_mean_tells_of_trainings_and_workloads():
-    alike, apart = trainings([5], spread=0)[0], trainings([5], spread=3, n=4)[0]
-    a, b = (mean_of(x, np.random.default_rng(0)) for x in (alike, apart))
-    assert a.low < a.value < a.high
-    assert b.high - b.low > 2 * (a.high - a.low)
 
 
 def test_the_front_is_what_nobody_dominates():

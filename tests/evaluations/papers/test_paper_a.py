@@ -16,7 +16,6 @@ from evaluations.experiments.stability import (
     disagreement,
     disagreements,
     drawdown,
-    over_trainings,
 )
 from evaluations.papers import judging_a as judging
 from evaluations.papers.paper_a import PaperA, Size
@@ -127,18 +126,6 @@ def test_trainings_disagree_by_the_variance_of_their_values():
     assert two.value > 1
     assert math.isnan(two.low)
     assert math.isnan(disagreements(wild[:1], calm).value)
-
-
-def test_few_trainings_widen_what_is_said_of_an_algorithm():
-    rng = np.random.default_rng(0)
-    workloads = rng.normal(0, 0.01, (1, 50))
-    alike = np.log(0.8) + np.repeat(workloads, 4, axis=0)
-    apart_ = alike + np.array([[0.0], [0.3], [-0.3], [0.0]])
-    a, b = (over_trainings(x, np.random.default_rng(1)) for x in (alike, apart_))
-    assert a.value == pytest.approx(b.value) == pytest.approx(0.8, rel=0.01)
-    assert b.high - b.low > 5 * (a.high - a.low)
-    assert a.high < 0.81
-    assert b.high > 0.9
 
 
 def test_a_slope_is_that_of_each_workload():
