@@ -19,13 +19,12 @@ from evaluations.verdicts.report import Picture, Produced, publish
 from evaluations.verdicts.sizes import require_size
 from toolkit.envs.registration import settings_of
 from toolkit.errors import require
+from toolkit.policies.named import named
 from toolkit.report import Report
+from toolkit.store import Product, Store
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-    from toolkit.policies.named import named
-from toolkit.store import Product, Store
 
 
 @dataclass(frozen=True, kw_only=True)
