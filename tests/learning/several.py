@@ -18,8 +18,8 @@ SMALL = {
     "marl_ppo": PPO,
     "hierarchical_ppo": PPO,
     "independent_q": {
-        "n_steps": 160, "hidden": 16, "batch_size": 64, "n_critics": 1, "target_interval": 25,
-        "learning_rate": 3e-3, "gate_every": 40, "gate_workloads": 16, "report_every": 80,
+        "n_steps": 320, "hidden": 16, "batch_size": 64, "n_critics": 1, "target_interval": 25,
+        "learning_rate": 3e-3, "gate_every": 80, "gate_workloads": 16, "report_every": 160,
         "play": {
             "_target_": "toolkit.learning.exploration.Play", "copies": 8, "rounds": 1,
             "capacity": 4096, "before": 256, "epsilon": 1.0, "epsilon_end": 0.05, "exploring": 0.5,

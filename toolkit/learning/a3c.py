@@ -85,6 +85,7 @@ class Placed:
         scale: What rewards are divided by.
         seed: Of the training.
         number: Of the learner.
+        done: Decisions of the training before it begins; who goes on meets other workloads.
     """
 
     settings: A3C
@@ -95,6 +96,7 @@ class Placed:
     scale: float
     seed: int
     number: int
+    done: int
 
 
 class Player:
@@ -107,7 +109,7 @@ class Player:
     def __init__(self, placed: Placed) -> None:
         torch.set_num_threads(1)
         s = placed.settings
-        rng = generator(placed.seed, "learner", placed.number)
+        rng = generator(placed.seed, "learner", placed.number, placed.done)
         first, drawn = rng.integers(2**30, size=2).tolist()
         torch.manual_seed(drawn)
         self._env = FlatVecEnv(placed.scenario, s.copies, first)
@@ -194,6 +196,7 @@ class A3CLearner(A2CLearner):
             "discount_seconds": given.discount_seconds,
             "scale": self._model.scale,
             "seed": given.seed,
+            "done": self.done,
         }
         # The core imports no collector; what starts Ray and cleans up after it lies there.
         gang: Any = importlib.import_module("collectors.ray.asynchronous").Gang(

@@ -66,13 +66,16 @@ def unpack(
             own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
             module.load_state_dict(own)
         for name, optimiser in optimisers.items():
+            fused = any(group.get("fused") for group in optimiser.param_groups)
             for i, parameter in enumerate(_parameters(optimiser)):
                 start = f"{name}.{i}."
                 own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
                 for key, value in own.items():
-                    # Adam counts its steps on the CPU, wherever the weights lie.
-                    place = parameter.device if value.shape == parameter.shape else value.device
-                    optimiser.state[parameter][key] = value.to(place)
+                    # Adam counts its steps on the CPU, wherever the weights lie, unless it is fused.
+                    there = fused or value.shape == parameter.shape
+                    optimiser.state[parameter][key] = value.to(
+                        parameter.device if there else value.device
+                    )
     except RuntimeError as error:
         raise CorruptError("a checkpoint is of another network", hint=_AGAIN) from error
 

@@ -192,6 +192,11 @@ class TransformerLearner:
             tensors={
                 **packed({"body": algo.body}, {"adam": algo.adam}),
                 "torch": torch.get_rng_state(),
+                **(
+                    {"cuda": torch.cuda.get_rng_state(algo.place)}
+                    if algo.place.type == "cuda"
+                    else {}
+                ),
             },
             numbers={
                 "done": self.done,
@@ -205,6 +210,8 @@ class TransformerLearner:
         algo, told = self._algo, state.numbers
         unpack(state.tensors, {"body": algo.body}, {"adam": algo.adam})
         torch.set_rng_state(state.tensors["torch"])
+        if algo.place.type == "cuda" and "cuda" in state.tensors:  # where dropout is drawn
+            torch.cuda.set_rng_state(state.tensors["cuda"], algo.place)
         self._sequences.rng.bit_generator.state = told["sequences"]
         algo.set_grad_step(int(told["done"]))
         algo.go_on(told["schedule"])
@@ -314,6 +321,11 @@ class MaskedTransformer(DiscreteDecisionTransformer):
         """d3rlpy's module; that of an algorithm that has been built."""
         body: nn.Module = self._impl.modules.transformer
         return body
+
+    @property
+    def place(self) -> torch.device:
+        """Where it learns."""
+        return next(self.body.parameters()).device
 
     @property
     def adam(self) -> torch.optim.Optimizer:

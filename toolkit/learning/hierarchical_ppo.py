@@ -189,7 +189,7 @@ class HierarchicalLearner(MarlLearner):
     def state(self) -> State:
         """Return all that decides how the training goes on."""
         found = super().state()
-        targets = torch.from_numpy(self._targets)
+        targets = torch.from_numpy(self._targets.copy())
         return State(tensors={**found.tensors, "targets": targets}, numbers=found.numbers)
 
     def restore(self, state: State) -> None:

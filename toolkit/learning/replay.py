@@ -123,11 +123,11 @@ class Replay:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what :meth:`restore` takes: tensors, and numbers that are JSON-able."""
-        tensors = {k: torch.from_numpy(v[: self.held]) for k, v in self._rings().items()}
+        tensors = {k: torch.from_numpy(v[: self.held].copy()) for k, v in self._rings().items()}
         numbers: dict[str, Any] = {"count": self.count}
         if self._prioritised is not None:
             masses, told = self._prioritised.state()
-            tensors["masses"] = torch.from_numpy(masses[: self.held])
+            tensors["masses"] = torch.from_numpy(masses[: self.held].copy())
             numbers |= told
         return tensors, numbers
 

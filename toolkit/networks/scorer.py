@@ -60,7 +60,7 @@ class Shape:
                 f"network size {name!r} must be an integer in [1, 8192], got {value!r}",
             )
         require(fixed or self.slots == 0, f"network {self.network} takes any number of slots")
-        require(isinstance(self.attention, bool), "network.attention must be true or false")
+        require(isinstance(self.attention, bool), "algo.attention must be true or false")
         require(
             not (fixed and self.attention), "algo.attention is of the network candidates, not mlp"
         )
