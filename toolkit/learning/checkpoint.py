@@ -71,7 +71,7 @@ def unpack(
                 start = f"{name}.{i}."
                 own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
                 for key, value in own.items():
-                    # Adam counts its steps on the CPU, wherever the weights lie, unless it is fused.
+                    # Adam counts its steps on the CPU, unless it is fused.
                     there = fused or value.shape == parameter.shape
                     optimiser.state[parameter][key] = value.to(
                         parameter.device if there else value.device

@@ -40,7 +40,8 @@ class OnPolicy(Algorithm):
         n_steps: Decisions; exactly so many are taken.
         copies: Episodes that are played side by side.
         rollout: Decisions of each copy between two updates.
-        learning_rate: Of the actor, and of the critic where both have one optimiser, falling to a tenth in the end.
+        learning_rate: Of the actor, and of the critic where both have one optimiser, falling to a
+            tenth in the end.
         gae_lambda: λ of the advantages.
         entropy: Weight of the entropy.
         hidden: Width of the networks.
