@@ -89,7 +89,7 @@ def test_a_learner_computes_the_gradient_at_the_weights_that_it_is_given():
     placed = Placed(
         settings=settings, scenario=scenario_of("genomics_tiny"), shape=policy.critic.shape,
         weights={k: v.numpy() for k, v in policy.state_dict().items()},
-        discount_seconds=3.0, scale=1.0, seed=0, number=1,
+        discount_seconds=3.0, scale=1.0, seed=0, number=1, done=0,
     )  # fmt: skip
     player = Player(placed)
     weights = [p.detach().numpy() + 0.01 for p in policy.parameters()]
