@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.utils import instantiate
 
 from evaluations import fidelity as report
 from evaluations import gains
+from evaluations.recording import recorded
 from toolkit import trace as traces
 from toolkit.calibration import fidelity
 from toolkit.calibration.agreement import Check, policies_agree, summarise
@@ -30,7 +30,6 @@ from toolkit.errors import ConfigError, require
 from toolkit.policies.learned import Taught
 from toolkit.policies.named import Named, named, roots
 from toolkit.progress import progress, say
-from toolkit.recording import record
 from toolkit.report import Report
 from toolkit.seeding import generator
 from toolkit.store import Product, Store, fingerprint, write_text
@@ -147,21 +146,8 @@ def _record(
         # Policies are told what they were told in the predictions.
         told |= {"estimates": learnt.id} if "estimates" in yaml else {}
     told["runs"] = len(suite.policies) * each
-    # Where the YAML points to settings of the command, the engine is one of this machine.
-    told = {k: None if isinstance(v, str) and v.startswith("${") else v for k, v in told.items()}
-    told |= {"store_memory": 256} if "store_memory" in told else {}
-    scenario = instantiate(
-        {**catalogue.read(f"scenario/{suite.scenario}"), **suite.settings}, _convert_="all"
-    )
-    return record(
-        store,
-        name,
-        instantiate(told, _convert_="all"),
-        scenario,
-        [found[n] for n in suite.policies],
-        seed,
-        fingerprint(told, name),
-    )
+    scenario = {**catalogue.read(f"scenario/{suite.scenario}"), **suite.settings}
+    return recorded(store, name, told, scenario, [found[n] for n in suite.policies], seed)
 
 
 def _seal(

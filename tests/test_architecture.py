@@ -85,7 +85,7 @@ ONLY_IN = {
         "toolkit/envs/registration.py",
         "toolkit/learning/ground.py",
         "toolkit/learning/lesson.py",
-        "evaluations/real.py",
+        "evaluations/recording.py",
         "evaluations/record.py",
         *BODIES,
     ),

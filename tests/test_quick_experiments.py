@@ -46,3 +46,6 @@ def test_an_experiment_answers(capsys, name):
         board = tracking.board()
         assert {s.partition(", ")[0] for s in board["suite"]} == {name}
         assert set(board["learned"]) == {True, False}
+        replays = board[board["calibration"] != ""]
+        assert (len(replays) > 0) == (name == "transfer")
+        assert replays["calibration_error"].notna().all()

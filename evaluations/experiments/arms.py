@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluations.cells import REPLAY
 from evaluations.experiments.offline_to_online import merged
 from toolkit.catalogue import Catalogue
 from toolkit.envs.registration import settings_of
@@ -17,7 +18,7 @@ from toolkit.learning.train import several
 from toolkit.learning.watch import WATCHED
 from toolkit.policies.named import roots
 from toolkit.statistics import Floats
-from toolkit.store import Product
+from toolkit.store import Product, Store
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,8 +31,8 @@ class Arm:
     Args:
         algo: A choice of ``conf/algo``.
         settings: Those that differ from its YAML.
-        plays: Name of the scenario that is played, and overrides; none where it learns from a
-            dataset.
+        plays: Name of the scenario that is played, and overrides, or ``REPLAY`` and the id of a
+            calibration; none where it learns from a dataset.
         dataset: What is learnt from; "" where it plays.
         init: Policy that is gone on from, or another arm, whose training of the same seed is; ""
             for none.
@@ -69,9 +70,12 @@ class Arm:
 
         usual = {k: v for k, v in Catalogue(roots()).read("train").items() if k != "defaults"}
         told = {k: cfg[k] for k in ("executor", "workers", "ray", "force") if k in cfg}
-        scenario = None
-        if self.plays:
+        scenario, played, trace = None, list[str](), "latest"
+        if self.plays and self.plays[0] == REPLAY:
+            trace = Store().get("calibrations", self.plays[1]).manifest["inputs"]["trace"]
+        elif self.plays:
             scenario = settings_of(self.plays[0], self.plays[1:])
+            played = [f"scenario={self.plays[0]}", *self.plays[1:]]
         return OmegaConf.create(
             {
                 **usual,
@@ -79,7 +83,8 @@ class Arm:
                 "algo": merged(Catalogue(roots()).read(f"algo/{self.algo}"), self.settings),
                 "dataset": self.dataset or "latest",
                 "scenario": scenario,
-                "words": [f"scenario={self.plays[0]}", *self.plays[1:]] if self.plays else [],
+                "trace": trace,
+                "words": played,
                 "curriculum": [dict(d) for d in self.drift],
                 "discount_seconds": self.discount_seconds,
                 "init": init or None,

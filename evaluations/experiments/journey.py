@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from evaluations.cells import REPLAY, ground_of, settings_of
 from evaluations.experiments.arms import Arm
 from evaluations.experiments.offline_to_online import merged
+from evaluations.recording import Recording
 from evaluations.verdicts.comparison import Compared
-from toolkit.envs.registration import scenario_of
+from toolkit.calibration.ensure import ensure as calibrated
 from toolkit.errors import require
 from toolkit.features.observe import sizes_of
 from toolkit.policies.named import named
-from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import GATE
 from toolkit.simulator.simulator import simulated
 from toolkit.store import Store
@@ -29,13 +30,32 @@ class Target:
     """Where a policy is played that was trained elsewhere.
 
     Args:
-        words: Name of the scenario, and overrides.
+        words: Name of the scenario, and overrides; or ``REPLAY`` and the id of a calibration.
+        recording: What is recorded for it where it names no words: its calibrated replay is played.
         dear: Whether it takes so long to play that fewer workloads are, and that no policy is
             trained there at length.
     """
 
-    words: Sequence[str]
+    words: Sequence[str] = ()
+    recording: Recording | None = None
     dear: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.words) != (self.recording is not None),
+            "a target must name either words or a recording",
+        )
+
+    def settled(self, store: Store) -> Target:
+        """Return the target by its words; what is to be recorded and calibrated for it then is.
+
+        Args:
+            store: Where recordings and calibrations lie.
+        """
+        if self.recording is None:
+            return self
+        calibration = calibrated(store, self.recording.made(store))
+        return replace(self, words=(REPLAY, calibration.id), recording=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +98,16 @@ class Journey:
         """All rules of which the best counts."""
         return [*self.hefts, *self.rules]
 
+    def settled(self, store: Store) -> Journey:
+        """Return the journey with all of its targets :meth:`Target.settled`."""
+        return replace(
+            self,
+            targets={
+                group: {name: target.settled(store) for name, target in named_ones.items()}
+                for group, named_ones in self.targets.items()
+            },
+        )
+
     def each(self) -> Iterator[tuple[str, str, Target]]:
         """Yield group, name and target."""
         for group, named_ones in self.targets.items():
@@ -102,12 +132,13 @@ class Place:
 
 def place_of(policy: str, words: Sequence[str]) -> Place:
     """Return what is known of a place: one training workload is played there."""
-    scenario: Scenario = scenario_of(words[0], words[1:])
-    workload = scenario.plan(GATE)
+    store = Store()
+    played = ground_of(words, settings_of(words, store), store)
+    workload = played.plan(GATE)
     G, K, F = sizes_of(workload)
     episode = simulated(
-        scenario, named(policy, Store()).policy, workload, GATE,
-        horizon=scenario.horizon, weights=scenario.weights,
+        played, named(policy, store).policy, workload, GATE,
+        horizon=played.horizon, weights=played.weights,
     )  # fmt: skip
     return Place(decisions=len(episode.steps), slots=K, features=G + K * F + K)
 

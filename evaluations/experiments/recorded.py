@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from evaluations.cells import REPLAY
 from evaluations.metrics import MORE_IS_BETTER, UNITS
+from evaluations.source import error_of
 from evaluations.verdicts.comparison import Compared
 from toolkit import tracking
 from toolkit.revision import revision
 from toolkit.seeding import generator
 from toolkit.simulator.simulator import SIMULATOR
 from toolkit.statistics import bootstrap, mean
-from toolkit.store import fingerprint
+from toolkit.store import Store, fingerprint
 
 
 def record(
@@ -42,6 +44,14 @@ def record(
         command: What to type to get it all again.
         dataset: What was learnt from; "" where nothing was.
     """
+    replayed = {}
+    if played.ground[0] == REPLAY:
+        product = Store().get("calibrations", played.ground[1])
+        replayed = {
+            "trace": str(product.manifest["inputs"]["trace"]),
+            "calibration": product.id,
+            "calibration_error": str(error_of(product)),
+        }
     best = played.best(metric)
     sign = 1.0 if metric in MORE_IS_BETTER else -1.0
     reference = np.log(played.before[best][metric]).mean()
@@ -64,6 +74,7 @@ def record(
             },
             params={"trainings": len(policies), "of": best, "size": size},
             tags={
+                **replayed,
                 "engine": "simulator",
                 "learned": str(bool(policies)).lower(),
                 "simulator": str(SIMULATOR),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from evaluations.cells import REPLAY
 from evaluations.experiments import arrivals
 from evaluations.experiments.arms import Arm, trained
 from evaluations.experiments.arrivals import AT_LENGTH, TUNED
 from evaluations.experiments.journey import Arrived, Journey, Place, Target, fine_tuned, place_of
 from evaluations.experiments.recorded import record
 from evaluations.experiments.transfer_pictures import advantages
+from evaluations.source import error_of
 from evaluations.verdicts.claims import Claim, Finding
 from evaluations.verdicts.comparison import compared
 from evaluations.verdicts.report import Picture, Produced, publish
 from evaluations.verdicts.sizes import require_size
 from toolkit.errors import require
 from toolkit.report import Report
+from toolkit.store import Store
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,6 +57,12 @@ class Size:
             require(value >= least, f"experiment.sizes: {name} must be {least} or more")
         require(len(self.seeds) > 0, "experiment.sizes: seeds must name one or more")
 
+    def settled(self, store: Store) -> Size:
+        """Return the size with all journeys :meth:`Journey.settled`."""
+        return replace(
+            self, journeys={family: j.settled(store) for family, j in self.journeys.items()}
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transfers:
@@ -81,7 +90,7 @@ class Transfers:
 
     def run(self, cfg: DictConfig) -> Report:
         """Train, play and judge; what was trained or played already is not again."""
-        size = self.sizes[self.size]
+        size = self.sizes[self.size].settled(Store())
         places = {
             (family, name): place_of(journey.policy, target.words)
             for family, journey in size.journeys.items()
@@ -90,7 +99,7 @@ class Transfers:
         made = self._trained(size, places, cfg)
         arrived = {
             family: [
-                self._played(family, group, name, target, places, made, cfg)
+                self._played(size, family, group, name, target, places, made, cfg)
                 for group, name, target in _with_source(journey)
             ]
             for family, journey in size.journeys.items()
@@ -147,6 +156,7 @@ class Transfers:
 
     def _played(
         self,
+        size: Size,
         family: str,
         group: str,
         name: str,
@@ -155,7 +165,6 @@ class Transfers:
         made: Mapping[tuple[str, str, str], Sequence[Product]],
         cfg: DictConfig,
     ) -> Arrived:
-        size = self.sizes[self.size]
         journey = size.journeys[family]
         count, known = size.workloads, size.chosen_on
         if target.dear:
@@ -197,6 +206,12 @@ class Transfers:
         ]
         return [
             *told,
+            *(
+                _replayed(name, target)
+                for j in size.journeys.values()
+                for _, name, target in j.each()
+                if target.words[0] == REPLAY
+            ),
             f"{size.workloads} unseen workloads of each target from seed {self.first_seed} on, "
             f"{size.dear} where one takes long to play; {len(size.seeds)} training(s) each, and "
             "where that is one, intervals tell of that policy and not of another training.",
@@ -214,3 +229,15 @@ class Transfers:
 
 def _with_source(journey: Journey) -> list[tuple[str, str, Target]]:
     return [("", arrivals.SOURCE, Target(words=journey.source)), *journey.each()]
+
+
+def _replayed(name: str, target: Target) -> str:
+    store = Store()
+    calibration = store.get("calibrations", target.words[1])
+    trace = store.get("traces", calibration.manifest["inputs"]["trace"])
+    about = trace.manifest["about"]
+    return (
+        f"{name}: the replay calibrated on the recording `{trace.id}` ({about['source']}, "
+        f"{about['runs']} runs), whose makespan error on held-out runs is "
+        f"{error_of(calibration):.1%}; trainings there meet durations that are off by as much."
+    )
