@@ -12,32 +12,20 @@ import pandas as pd
 
 from evaluations.cells import BOUND
 from evaluations.experiments.offline_to_online import merged
-from evaluations.papers import judging_b as judging
 from evaluations.papers import learning_b as learning
 from evaluations.papers import pictures_b as pictures
 from evaluations.papers import served_b as batches
-from evaluations.papers.figures_b import (
-    RANDOM,
-    STATIC,
-    TIMES,
-    Frames,
-    line,
-    mean_of,
-    ms,
-    percent,
-    ratio,
-    shown,
-)
+from evaluations.papers import tables_b as tables
+from evaluations.papers.figures_b import RANDOM, STATIC, TIMES, Frames, line, mean_of
 from evaluations.papers.findings_b import Judge
 from evaluations.verdicts.claims import Claim, claims
-from evaluations.verdicts.report import Picture, Produced, Table, interval, publish
+from evaluations.verdicts.report import Picture, Produced, publish
 from evaluations.verdicts.sizes import require_size
 from toolkit.errors import require
 from toolkit.fanout import Each, crew
 from toolkit.progress import progress
 from toolkit.report import Report
 from toolkit.seeding import GATE
-from toolkit.statistics import Interval
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -147,13 +135,16 @@ class PaperB:
             command=self.command,
             about=self._about(size, fleets),
             tables=[
-                *self._compared(rates, mixed, size),
-                self._configurations(rates),
-                *self._learnt(trained, times, rates),
+                *tables.compared(
+                    self.policy, self.rivals, rates, mixed, (size.workloads, size.mixed),
+                    size.chosen_on,
+                ),
+                tables.configurations(self.policy, rates),
+                *tables.learnt(self.policy, self.mixed, trained, times, rates),
             ],
             pictures=self._pictures(rates, trained, stated),
             findings=judge.findings(rates, trained, times),
-        )
+        )  # fmt: skip
         return publish(produced, claims("b"))
 
     def _served(
@@ -225,113 +216,6 @@ class PaperB:
             name=name, settings=settings, words=tuple(self.mixed), again=again,
             discount_seconds=self.discount_seconds,
         )  # fmt: skip
-
-    def _compared(self, rates: Mapping[int, Frames], mixed: Frames, size: Size) -> list[Table]:
-        times = {f"{f}": _times_table(frames) for f, frames in rates.items()}
-        times["mixed"] = _times_table(mixed)
-        whole = [f.assign(**{"frames": name}) for name, f in times.items()]
-        gains = [
-            {"frames": name, **row}
-            for name, frames in [*((str(f), x) for f, x in rates.items()), ("mixed", mixed)]
-            for row in self._gain_rows(frames)
-        ]
-        n = f"{size.workloads} unseen workloads of 120 batches at each rate, {size.mixed} mixed"
-        return [
-            Table(
-                caption="Time of a batch with 95 % intervals, simulated; in all: from arrival to "
-                "completion; batch alone: from its first task on. Switches: share of batches that "
-                f"had executors of another configuration than the one before. {n}.",
-                frame=_first("frames", pd.concat(whole, ignore_index=True)),
-            ),
-            Table(
-                caption=f"What `{self.policy}` gains over others: 1 − geometric mean of the ratios "
-                "over workloads, paired, with 95 % bootstrap intervals; possible: 1 − bound/other, "
-                "the most that any policy could. Core-seconds as ratio, below 1: spends less. "
-                f"`{STATIC}`: the best configuration that never changes at no more core-seconds "
-                f"than the policy's, chosen on {size.chosen_on} training workloads of that rate.",
-                frame=pd.DataFrame(gains),
-            ),
-        ]
-
-    def _gain_rows(self, frames: Frames) -> list[dict[str, Any]]:
-        rows = []
-        for rival in (STATIC, *self.rivals):
-            row: dict[str, Any] = {"over": f"`{rival}`"}
-            for metric, label in TIMES.items():
-                gain = judging.gain_of(ratio(frames, self.policy, rival, metric))
-                row[f"gain {label}"] = percent(gain)
-                most = 1 - ratio(frames, BOUND, rival, metric).value
-                row[f"possible {label}"] = f"{max(0.0, most):.1%}"
-            cost = ratio(frames, self.policy, rival, "core_seconds")
-            row["core-seconds"] = interval(cost.value, cost.low, cost.high)
-            rows.append(row)
-        return rows
-
-    def _configurations(self, rates: Mapping[int, Frames]) -> Table:
-        rows = [
-            {
-                "frames": f,
-                "policy": f"`{arm}`",
-                **{
-                    label: shown(mean_of(frames[arm][c].to_numpy() * scale, "chosen", c), digits)
-                    for c, (label, scale, digits) in _CHOSEN.items()
-                },
-            }
-            for f, frames in rates.items()
-            for arm in (self.policy, RANDOM, STATIC)
-        ]
-        return Table(
-            caption="What is chosen for a batch, and how much of the hosts' cores and memory "
-            "executors reserve and tasks use, over time; 95 % intervals. Where nothing varies "
-            "between workloads an interval has no width.",
-            frame=pd.DataFrame(rows),
-        )
-
-    def _learnt(
-        self,
-        trained: Sequence[learning.Followed],
-        times: Mapping[str, Interval],
-        rates: Mapping[int, Frames],
-    ) -> list[Table]:
-        rows = []
-        for one in trained:
-            how = judging.learning(one.mean, one.copies, 10_000)
-            rows.append(
-                {
-                    "ε falls": one.name,
-                    "decisions": how.decisions,
-                    "reward at first, 1/s": 1e3 * how.start,
-                    "in the end, 1/s": 1e3 * how.level,
-                    "share of the rise made by 10,000": how.risen,
-                    "level from": how.settled,
-                }
-            )
-        shares = [
-            {
-                "frames": f,
-                "batch, ms": ms,
-                "gradient step and the decisions before it, ms": shown(times["training"], 2),
-                "share in training": percent(judging.share_of(times["training"], ms)),
-                "decision, ms": shown(times["after"], 3),
-                "share after it": percent(judging.share_of(times["after"], ms), 3),
-            }
-            for f, ms in ((f, ms(x[self.policy])) for f, x in rates.items())
-        ]
-        return [
-            Table(
-                caption=f"Trainings of `{learning.ALGORITHM}` on `{' '.join(self.mixed)}`, one of "
-                "each. Level from: decisions after which running means over a twentieth of the "
-                f"training stay within {judging.LEVEL:.0%} of the whole rise off the level, the "
-                "mean of the last fifth.",
-                frame=pd.DataFrame(rows),
-            ),
-            Table(
-                caption="Processor time of the agent on the machine that made this, beside "
-                f"simulated batches of `{self.policy}`. In training: a gradient step and the "
-                "decisions before it, their simulation included; after it: features and network.",
-                frame=pd.DataFrame(shares),
-            ),
-        ]
 
     def _by_paper(self) -> dict[str, float]:
         """Return what turns shares of our hosts into shares of what the paper's are of."""
@@ -454,18 +338,6 @@ class PaperB:
         ]
 
 
-_CHOSEN: Mapping[str, tuple[str, float, int]] = {
-    "cores": ("cores of an executor", 1.0, 2),
-    "memory": ("memory, MiB", 1.0, 0),
-    "instances": ("executors asked for", 1.0, 2),
-    "granted": ("granted", 1.0, 2),
-    "cpu_reserved": ("CPU reserved, %", 100.0, 1),
-    "cpu_busy": ("CPU used, %", 100.0, 1),
-    "memory_reserved": ("memory reserved, %", 100.0, 1),
-    "memory_busy": ("memory used, %", 100.0, 1),
-}
-
-
 def best_within(seconds: Sequence[float], cost: Sequence[float], most: float) -> int:
     """Return which is the fastest that costs no more; the cheapest where all cost more."""
     within = [i for i, c in enumerate(cost) if c <= most]
@@ -492,22 +364,3 @@ def _courses(words: Sequence[str], policies: Sequence[str], seed: int) -> Any:
 
 def _label(fleet: batches.Fleet) -> str:
     return "×".join(f"{x:g}" for x in fleet)
-
-
-def _times_table(frames: Frames) -> pd.DataFrame:
-    rows = []
-    for arm, frame in frames.items():
-        row: dict[str, Any] = {"policy": "(no policy below)" if arm == BOUND else f"`{arm}`"}
-        for metric, label in TIMES.items():
-            found = mean_of(1e3 * frame[metric].to_numpy(), "times", arm, metric)
-            row[f"{label}, ms"] = shown(found, 0)
-        for metric, label in (("core_seconds", "core-seconds"), ("switches", "switches")):
-            row[label] = float(frame[metric].mean()) if metric in frame else float("nan")
-        row["order"] = float(frame["latency_mean"].mean())
-        rows.append(row)
-    found_ = pd.DataFrame(rows).sort_values("order", kind="stable")
-    return found_.drop(columns="order")
-
-
-def _first(column: str, frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[[column, *(c for c in frame.columns if c != column)]]
