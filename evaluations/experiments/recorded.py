@@ -11,6 +11,7 @@ from evaluations.metrics import MORE_IS_BETTER, UNITS
 from evaluations.source import error_of
 from evaluations.verdicts.comparison import Compared
 from toolkit import tracking
+from toolkit.progress import say
 from toolkit.revision import revision
 from toolkit.seeding import generator
 from toolkit.simulator.simulator import SIMULATOR
@@ -32,7 +33,8 @@ def record(
     """Log a run for each arm of one ground.
 
     The score is 100 where an arm is as good as the best rule, a point more for each per cent
-    (logarithmic) that it is better: its mean is the geometric mean of the ratios.
+    (logarithmic) that it is better: its mean is the geometric mean of the ratios. Where a metric
+    is 0 there is no ratio, and no run.
 
     Args:
         played: What was played there.
@@ -57,8 +59,12 @@ def record(
     reference = np.log(played.before[best][metric]).mean()
     for arm, policies in arms.items():
         frame = played.cells[arm].groupby("seed", as_index=False).mean(numeric_only=True)
-        frame["score"] = 100 * (1 + sign * played.logs(arm, best, metric).mean(axis=0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            frame["score"] = 100 * (1 + sign * played.logs(arm, best, metric).mean(axis=0))
         scores = frame["score"].to_numpy()
+        if not np.isfinite(scores).all():
+            say(f"{arm} on {ground} is not on the board: its {metric} or that of {best} is 0")
+            continue
         score = bootstrap(scores, generator(0, "score"), statistic=mean)
         chosen = {}
         if arm in played.before:

@@ -9,7 +9,8 @@ import torch
 from tests.learning.lessons import CutError, algorithm, cut_after, equal
 from tests.learning.selections import jobs
 from toolkit.errors import ConfigError
-from toolkit.learning.decima import advantages, selected
+from toolkit.learning.decima import selected
+from toolkit.learning.input_baseline import advantages
 from toolkit.learning.learner import Given, run
 
 SMALL = {

@@ -31,8 +31,8 @@ from toolkit.errors import require
 from toolkit.features.graph import LACHESIS
 from toolkit.learning.checkpoint import State, packed, unpack
 from toolkit.learning.gate import Gate
+from toolkit.learning.input_baseline import advantages, standardised
 from toolkit.learning.learner import Algorithm, Given
-from toolkit.learning.peers import others
 from toolkit.learning.selecting import Selecting
 from toolkit.networks.graph_network import NETWORKS, VARIANTS, GraphScorer
 from toolkit.networks.graphs import Graphs, Seen, best, joined, log_softmax, summed
@@ -41,7 +41,6 @@ from toolkit.seeding import generator
 from toolkit.workload import Floats, Ints, Mask
 
 _SEEDS = 2**30
-_LEAST = 1e-8
 _SHORTEST = 0.25
 """Share of the mean length that an episode has at least."""
 
@@ -332,53 +331,6 @@ def selected(network: GraphScorer, scenario: Scenario, seeds: Sequence[int]) -> 
         chosen = best(alone.scores(seen), seen.asked)
         playing.step(seen.key[seen.option[chosen]])
     return playing
-
-
-def advantages(rewards: Floats, times: Floats, alive: Mask, *, tau: float, alike: int) -> Floats:
-    """Return discounted returns less the mean of those that the others had at that time, [T, N].
-
-    The others of an episode play the same workload; one that has ended has a return of 0. What
-    another had at a time is what followed its latest selection until then.
-
-    Args:
-        rewards: Paid between a selection and the next, shape [T, N].
-        times: Of each selection, s, and where an episode is over of its end; shape [T + 1, N].
-        alive: Whether an episode was going, a prefix of each column; shape [T, N].
-        tau: τ of the discount exp(−elapsed/τ), s.
-        alike: Neighbours that play the same workload; 1: nothing is compared.
-    """
-    T, N = rewards.shape
-    returns = np.zeros((T + 1, N))
-    fade = np.exp(-np.diff(times, axis=0) / tau)
-    for t in reversed(range(T)):
-        returns[t] = np.where(alive[t], rewards[t] + fade[t] * returns[t + 1], 0.0)
-    if alike > 1:
-        # An episode that is over goes on for ever with nothing to come.
-        endless = np.vstack([times, np.full((1, N), np.inf)])
-        padded = np.vstack([returns, np.zeros((1, N))])
-        same = np.broadcast_to(np.arange(N) // alike, (T + 2, N))
-        baseline, _ = others(padded, same, endless, alike)
-        returns = returns - baseline[:-1]
-    return np.where(alive, returns[:-1], np.nan)
-
-
-def standardised(advantage: Floats, alike: int) -> Floats:
-    """Return advantages less their mean, by their spread, of each workload; shape [T, N].
-
-    Else those of a few workloads in which queues grow would drown all others.
-
-    Args:
-        advantage: NaN where an episode was over, shape [T, N].
-        alike: Neighbours that play the same workload.
-    """
-    found = advantage.copy()
-    for first in range(0, found.shape[1], alike):
-        told = found[:, first : first + alike]
-        some = told[~np.isnan(told)]
-        if len(some):
-            told -= some.mean()
-            told /= some.std() + _LEAST
-    return found
 
 
 def _alive(rows: Sequence[Ints], copies: int) -> Mask:

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from toolkit.errors import require
 from toolkit.learning.checkpoint import State
 from toolkit.learning.learner import Given, Learner
-from toolkit.learning.marl_ppo import MarlLearner, MarlPPO, Member, shape_of
+from toolkit.learning.marl_ppo import MarlLearner, MarlPPO, shape_of
+from toolkit.learning.member import Member
 from toolkit.learning.offline import normalise
 from toolkit.learning.proximal import learn_from
 from toolkit.networks.agents import NO_TARGET, TARGETED, Agents, aimed, distances

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
 from toolkit.envs.stepping import GOING, TRUNCATED
@@ -26,15 +25,16 @@ from toolkit.errors import require
 from toolkit.learning.checkpoint import State, packed, state_of, unpack
 from toolkit.learning.gate import Gate
 from toolkit.learning.learner import Given, Learner
+from toolkit.learning.member import Member
 from toolkit.learning.offline import normalise
 from toolkit.learning.play import looked_at_together, play_together
 from toolkit.learning.ppo import PPO
-from toolkit.learning.proximal import ApartPolicy, learn_from
-from toolkit.learning.rollouts import IrregularRollout, spread_of_returns
+from toolkit.learning.proximal import learn_from
+from toolkit.learning.rollouts import spread_of_returns
 from toolkit.learning.warm_start import WarmStart
 from toolkit.networks.agents import Agents
 from toolkit.networks.networks import Ensemble, scorer_of
-from toolkit.networks.scorer import Scorer, Shape
+from toolkit.networks.scorer import Shape
 from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import generator
 from toolkit.workload import ALLOCATION, Floats, Ints, Mask, Vector
@@ -75,102 +75,6 @@ class MarlPPO(PPO):
         """Return a training before its first step."""
         torch.manual_seed(given.seed)
         return MarlLearner(self, given)
-
-
-class Member:
-    """An actor with its critic, and what they played.
-
-    Args:
-        actor: The policy.
-        critic: Its values.
-        width: Of an observation.
-        slots: K.
-        envs: How many choose side by side.
-        settings: Hyper-parameters.
-        device: Of torch.
-
-    Attributes:
-        policy: Both, with their optimisers.
-        rollout: What they played.
-        cut: What states are worth in which an episode was cut after a step, shape [T, envs].
-    """
-
-    def __init__(
-        self,
-        actor: Ensemble,
-        critic: Scorer,
-        *,
-        width: int,
-        slots: int,
-        envs: int,
-        settings: PPO,
-        device: str,
-    ) -> None:
-        shown, chosen = spaces.Box(-np.inf, np.inf, (width,), np.float32), spaces.Discrete(slots)
-        self.policy = ApartPolicy(
-            shown, chosen, lambda _: settings.learning_rate, actor=actor, critic=critic
-        ).to(device)
-        self.rollout = IrregularRollout(
-            settings.rollout, shown, chosen, device,
-            gae_lambda=settings.gae_lambda, n_envs=envs, alike=settings.alike,
-        )  # fmt: skip
-        self._slots, self._device = slots, device
-
-    def begin(self, steps: int) -> None:
-        """Forget what was played, and be ready for so many steps."""
-        self.policy.set_training_mode(False)
-        self.rollout.buffer_size = steps
-        self.rollout.reset()
-        self.cut: Vector = np.zeros((steps, self.rollout.n_envs), dtype=np.float32)
-
-    def choose(self, seen: Vector) -> tuple[Ints, Tensor, Tensor]:
-        """Return slots drawn, values and log-probabilities; shapes [B], [B, 1] and [B].
-
-        Args:
-            seen: Flat observations, shape [B, W].
-        """
-        actions, values, log_probs = self.policy(torch.from_numpy(seen).to(self._device))
-        return actions.cpu().numpy(), values, log_probs
-
-    def put(
-        self,
-        moment: tuple[Ints, Floats],
-        seen: Vector,
-        chosen: tuple[Ints, Tensor, Tensor],
-        fresh: Mask,
-    ) -> None:
-        """Remember what was chosen; what it is paid is told by :meth:`pay`.
-
-        Args:
-            moment: Seeds of the workloads and simulated times, shapes [envs].
-            seen: Flat observations, shape [envs, W].
-            chosen: What :meth:`choose` returned.
-            fresh: Whether an episode began with it, shape [envs].
-        """
-        actions, values, log_probs = chosen
-        nothing: Vector = np.zeros(len(seen), dtype=np.float32)
-        self.rollout.put(
-            nothing, moment, seen, actions.reshape(-1, 1), nothing, fresh, values, log_probs,
-            action_masks=seen[:, -self._slots :],
-        )  # fmt: skip
-
-    def values(self, seen: Vector) -> Tensor:
-        """Return what the critic says of states, shape [B, 1]."""
-        return self.policy.predict_values(torch.from_numpy(seen).to(self._device))
-
-    def pay(self, rewards: Vector, discounts: Vector, last: Vector, dones: Mask) -> None:
-        """Fill advantages and returns.
-
-        Args:
-            rewards: Shape [T, envs].
-            discounts: Shape [T, envs].
-            last: What is seen after the last step, shape [envs, W].
-            dones: Whether an episode ended with it, shape [envs].
-        """
-        self.rollout.discounts[:] = discounts
-        self.rollout.rewards[:] = rewards + discounts * self.cut
-        with torch.no_grad():
-            self.rollout.compute_returns_and_advantage(self.values(last), dones)
 
 
 class MarlLearner:

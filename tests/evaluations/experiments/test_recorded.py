@@ -44,3 +44,14 @@ def test_a_board_tells_of_ratios_and_of_who_was_chosen(played):
     assert rows["learned"].to_dict() == {"ppo": True, "best": False, "lucky": False, "told": False}
     assert rows["chosen"].idxmax() == "best"
     assert np.isnan(rows.loc["told", "chosen"])
+
+
+def test_what_has_no_ratio_is_not_on_the_board(played, capsys):
+    nothing = frame(np.array([1.0, 0.0, 4.0]))
+    cells = {**played.cells, "ppo": nothing}
+    record(
+        Compared(ground=("x",), cells=cells, before=played.before), {"ppo": ["p"], "best": []},
+        "latency_mean", experiment="e", ground="g", size="full", command="toolkit train",
+    )  # fmt: skip
+    assert tracking.board()["policy"].tolist() == ["best"]
+    assert "ppo on g is not on the board: its latency_mean" in capsys.readouterr().err
