@@ -22,6 +22,7 @@ from evaluations.experiments.scaling import (
 from evaluations.experiments.step_pictures import step_times
 from evaluations.verdicts.claims import Claim, Finding, claims
 from evaluations.verdicts.report import Picture, Produced, Table, interval, publish
+from evaluations.verdicts.sizes import command_of
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import require, unknown
 from toolkit.policies.named import named
@@ -77,7 +78,7 @@ class Growth:
     @property
     def command(self) -> str:
         """What to type to get it all again."""
-        return f"toolkit train +experiment={self.name} experiment.size={self.size}"
+        return command_of(f"toolkit train +experiment={self.name}", self.size, "experiment")
 
     def run(self, cfg: DictConfig) -> Report:
         """Time, and publish what came of it."""

@@ -19,7 +19,7 @@ from evaluations.metrics import UNITS
 from evaluations.verdicts.comparison import Compared, compared
 from evaluations.verdicts.part import percent
 from evaluations.verdicts.report import Picture, Produced, Table, publish
-from evaluations.verdicts.sizes import require_size
+from evaluations.verdicts.sizes import command_of, require_size
 from toolkit.errors import require, unknown
 from toolkit.report import Report
 from toolkit.statistics import Interval
@@ -166,9 +166,7 @@ class Learners:
     @property
     def command(self) -> str:
         """What to type to get it all again."""
-        return f"toolkit train +experiment={self.name}" + (
-            "" if self.size == "full" else f" experiment.size={self.size}"
-        )
+        return command_of(f"toolkit train +experiment={self.name}", self.size, "experiment")
 
     def run(self, cfg: DictConfig) -> Report:
         """Train, judge and report; what was trained or played already is not again."""

@@ -18,7 +18,7 @@ from evaluations.source import error_of
 from evaluations.verdicts.claims import Claim, Finding
 from evaluations.verdicts.comparison import compared
 from evaluations.verdicts.report import Picture, Produced, publish
-from evaluations.verdicts.sizes import require_size
+from evaluations.verdicts.sizes import command_of, require_size
 from toolkit.errors import require
 from toolkit.report import Report
 from toolkit.store import Store
@@ -86,7 +86,7 @@ class Transfers:
     @property
     def command(self) -> str:
         """What to type to get it all again."""
-        return f"toolkit train +experiment={self.name} experiment.size={self.size}"
+        return command_of(f"toolkit train +experiment={self.name}", self.size, "experiment")
 
     def run(self, cfg: DictConfig) -> Report:
         """Train, play and judge; what was trained or played already is not again."""

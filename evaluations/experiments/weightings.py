@@ -16,7 +16,7 @@ from evaluations.experiments.weight_pictures import along, fronts
 from evaluations.verdicts.claims import claims
 from evaluations.verdicts.comparison import Compared, compared
 from evaluations.verdicts.report import Picture, Produced, publish
-from evaluations.verdicts.sizes import require_size
+from evaluations.verdicts.sizes import command_of, require_size
 from toolkit.envs.registration import settings_of
 from toolkit.errors import require
 from toolkit.policies.named import named
@@ -133,7 +133,7 @@ class Weightings:
     @property
     def command(self) -> str:
         """What to type to get it all again."""
-        return f"toolkit train +experiment={self.name} experiment.size={self.size}"
+        return command_of(f"toolkit train +experiment={self.name}", self.size, "experiment")
 
     @property
     def base(self) -> Mapping[str, float]:

@@ -20,7 +20,7 @@ from evaluations.verdicts.claims import Finding, claims
 from evaluations.verdicts.comparison import Compared, compared
 from evaluations.verdicts.part import Part
 from evaluations.verdicts.report import Picture, Produced, Table, answered, interval, publish
-from evaluations.verdicts.sizes import require_size
+from evaluations.verdicts.sizes import command_of, require_size
 from toolkit.envs.registration import scenario_of
 from toolkit.errors import require
 from toolkit.scenarios.pipelines import Pipelines
@@ -119,9 +119,7 @@ class PaperA:
     @property
     def command(self) -> str:
         """What to type to get it all again."""
-        return "toolkit evaluate suite=paper_a" + (
-            "" if self.size == "full" else f" suite.size={self.size}"
-        )
+        return command_of("toolkit evaluate suite=paper_a", self.size)
 
     def run(self, cfg: DictConfig) -> Report:
         """Train, play and judge; what was trained or played already is not again."""

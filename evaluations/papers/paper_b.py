@@ -20,7 +20,7 @@ from evaluations.papers.figures_b import RANDOM, STATIC, TIMES, Frames, line, me
 from evaluations.papers.findings_b import Judge
 from evaluations.verdicts.claims import Claim, claims
 from evaluations.verdicts.report import Picture, Produced, publish
-from evaluations.verdicts.sizes import require_size
+from evaluations.verdicts.sizes import command_of, require_size
 from toolkit.errors import require
 from toolkit.fanout import Each, crew
 from toolkit.progress import progress
@@ -107,9 +107,7 @@ class PaperB:
     @property
     def command(self) -> str:
         """What to type to get it all again."""
-        return "toolkit evaluate +suite=paper_b" + (
-            "" if self.size == "full" else f" suite.size={self.size}"
-        )
+        return command_of("toolkit evaluate +suite=paper_b", self.size)
 
     def run(self, cfg: DictConfig) -> Report:
         """Play, train and judge; what was played or trained already is not again."""

@@ -16,7 +16,7 @@ from evaluations.papers.tables_c import dags_table, gains_table, transfer_table
 from evaluations.papers.workflow_pictures import against_jobs, side_by_side
 from evaluations.verdicts.claims import Finding, claims
 from evaluations.verdicts.report import Picture, Produced, Table, answered, publish
-from evaluations.verdicts.sizes import require_size
+from evaluations.verdicts.sizes import command_of, require_size
 from toolkit.errors import ToolkitError, require
 from toolkit.report import Report
 from toolkit.seeding import GATE
@@ -84,6 +84,11 @@ class PaperC:
         require_size(self.size, self.sizes, self.first_seed)
         require({"fifo_deft", "tdca"} <= set(self.rules), "suite.rules needs fifo_deft and tdca")
 
+    @property
+    def command(self) -> str:
+        """What to type to get it all again."""
+        return command_of("toolkit evaluate +suite=paper_c", self.size)
+
     def run(self, cfg: DictConfig) -> Report:
         """Play, and publish what came of it."""
         size = Size(**self.sizes[self.size])
@@ -100,7 +105,7 @@ class PaperC:
             suite=self.name,
             title="Paper C: workflows on heterogeneous GPUs",
             size=self.size,
-            command=f"toolkit evaluate +suite=paper_c suite.size={self.size}",
+            command=self.command,
             about=self._about(size, heft),
             tables=[
                 *(self._table(batches, m) for m in ("makespan", "speedup", "slr")),
@@ -227,7 +232,6 @@ class PaperC:
     ) -> list[Finding]:
         """Return a finding for every claim."""
         stated = {c.id: c.figures for c in claims("c")}
-        command = f"toolkit evaluate +suite=paper_c suite.size={self.size}"
         ways = {m: gains(f, self.policy, heft[m]) for m, f in batches.items()}
         possible = {m: gains(f, BOUND, heft[m]) for m, f in batches.items()}
         # Load is highest where most workflows share a device; many devices speed up most.
@@ -244,7 +248,7 @@ class PaperC:
             found_of.training_time(self.policy, stated["C8"]),
             found_of.kept(transfer, stated["C9"]["low"]),
         ]
-        found = [Finding(**{**vars(f), "command": command}) for f in found]
+        found = [Finding(**{**vars(f), "command": self.command}) for f in found]
         return [
             *found,
             answered("C10", "transfer", self.size),

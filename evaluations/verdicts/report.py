@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from evaluations.verdicts.claims import NOT_COMPARABLE, VERDICTS, Claim, Finding
+from evaluations.verdicts.sizes import command_of
 from toolkit.errors import require
 from toolkit.paths import data_root
 from toolkit.report import Report, to_json
@@ -97,8 +98,7 @@ def answered(claim: str, experiment: str, size: str) -> Finding:
         experiment: Name of the experiment.
         size: ``quick`` or ``full``; the answer of another size is none.
     """
-    command = f"toolkit train +experiment={experiment}"
-    command += "" if size == "full" else f" experiment.size={size}"
+    command = command_of(f"toolkit train +experiment={experiment}", size, "experiment")
     file = folder_of(experiment, size) / "report.json"
     if file.is_file():
         for told in json.loads(file.read_text(encoding="utf-8"))["verdicts"]:

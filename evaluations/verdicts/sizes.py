@@ -1,4 +1,4 @@
-"""Sizes: what the suites of all papers ask of how much is played, and on what."""
+"""Sizes: what all suites and experiments of several sizes ask and say of them."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def require_size(size: str, sizes: Mapping[str, Any], first_seed: int, of: str =
         first_seed >= 10_000,
         f"{of}.first_seed must be 10000 or more: smaller ones are for training, got {first_seed}",
     )
+
+
+def command_of(words: str, size: str, of: str = "suite") -> str:
+    """Return what to type to get all of a size again.
+
+    Args:
+        words: What is typed for the full size, that every YAML names.
+        size: Which of them.
+        of: What the words of the command line begin with.
+    """
+    return words if size == "full" else f"{words} {of}.size={size}"
