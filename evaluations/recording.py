@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.utils import instantiate
@@ -48,11 +48,12 @@ class Recording:
         settings = settings_of(self.plays[0], self.plays[1:])
         told = Catalogue(roots()).read(f"collector/{self.collector}") | dict(self.collect)
         behaviours = [named(b, store) for b in told["behaviours"]]
-        identity = fingerprint(asdict(self), settings, [b.key for b in behaviours])
+        identity = fingerprint(told, settings, self.seed, [b.key for b in behaviours])
         name = f"{self.plays[0].replace('_', '-')}-{self.collector}-{identity}"
-        if store.exists("traces", name):
-            return store.get("traces", name)
-        return recorded(store, name, told, settings, behaviours, self.seed)
+        with store.alone("traces", name):
+            if store.exists("traces", name):
+                return store.get("traces", name)
+            return recorded(store, name, told, settings, behaviours, self.seed)
 
 
 def recorded(

@@ -224,14 +224,17 @@ def _share(k: Kept) -> str:
 def _tuned(claim: str, journey: Journey, found: Sequence[Arrived], command: str) -> Finding:
     ratios = {one.name: _ratio(journey, one, TUNED) for one in found}
     known = {name: r for name, r in ratios.items() if r is not None}
-    others = [name for name, r in ratios.items() if r is None and name != SOURCE]
+    others = [one for one in found if ratios[one.name] is None and one.name != SOURCE]
+    weak = [one.name for one in others if AT_LENGTH in one.played.cells]
+    dear = [one.name for one in others if AT_LENGTH not in one.played.cells]
     return Finding(
         claim=claim,
         verdict=within(list(known.values()), MOST),
         figure="; ".join(f"{name} {interval(r.value, r.low, r.high)}" for name, r in known.items()),
         why="mean completion time by that of the policy trained there; confirmed where every "
         f"interval ends at {1 + MOST:g} or less"
-        + (f"; no such policy that surely beats HEFT: {', '.join(others)}" if others else ""),
+        + (f"; found there none that surely beats HEFT: {', '.join(weak)}" if weak else "")
+        + (f"; too dear to train there: {', '.join(dear)}" if dear else ""),
         command=command,
     )
 
