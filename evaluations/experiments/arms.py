@@ -32,7 +32,7 @@ class Arm:
         algo: A choice of ``conf/algo``.
         settings: Those that differ from its YAML.
         plays: Name of the scenario that is played, and overrides, or ``REPLAY`` and the id of a
-            calibration; none where it learns from a dataset.
+            calibration; where it learns from a dataset, what it is watched on.
         dataset: What is learnt from; "" where it plays.
         init: Policy that is gone on from, or another arm, whose training of the same seed is; ""
             for none.
@@ -71,11 +71,14 @@ class Arm:
         usual = {k: v for k, v in Catalogue(roots()).read("train").items() if k != "defaults"}
         told = {k: cfg[k] for k in ("executor", "workers", "ray", "force") if k in cfg}
         scenario, played, trace = None, list[str](), "latest"
-        if self.plays and self.plays[0] == REPLAY:
-            trace = Store().get("calibrations", self.plays[1]).manifest["inputs"]["trace"]
-        elif self.plays:
-            scenario = settings_of(self.plays[0], self.plays[1:])
-            played = [f"scenario={self.plays[0]}", *self.plays[1:]]
+        plays, watched = list(self.plays), None
+        if self.dataset:
+            plays, watched = [], (plays or None) if watch else None
+        if plays and plays[0] == REPLAY:
+            trace = Store().get("calibrations", plays[1]).manifest["inputs"]["trace"]
+        elif plays:
+            scenario = settings_of(plays[0], plays[1:])
+            played = [f"scenario={plays[0]}", *plays[1:]]
         return OmegaConf.create(
             {
                 **usual,
@@ -90,6 +93,7 @@ class Arm:
                 "init": init or None,
                 "seed": seed,
                 "watch": watch,
+                "watch_on": watched,
             }
         )
 

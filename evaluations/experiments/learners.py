@@ -230,9 +230,9 @@ class Learners:
             )
             if words.get("init") in self.arms:
                 words["init"] = _joined(ground, words["init"])
-            where: dict[str, Any] = {"dataset": size.dataset} if offline else {
-                "plays": self._plays(place), "drift": place.drift,
-                "discount_seconds": place.discount_seconds,
+            where: dict[str, Any] = {"plays": self._plays(place)}
+            where |= {"dataset": size.dataset} if offline else {
+                "drift": place.drift, "discount_seconds": place.discount_seconds,
             }  # fmt: skip
             arms[name] = Arm(**words, **where)
         return arms

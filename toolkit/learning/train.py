@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 
 from toolkit import tracking
 from toolkit.catalogue import Catalogue
+from toolkit.envs.registration import scenario_of
 from toolkit.errors import require
 from toolkit.fanout import crew
 from toolkit.learning.ground import Ground, ground_of, init_of, scenario_words
@@ -23,6 +24,7 @@ from toolkit.policies.named import roots
 from toolkit.progress import progress, say
 from toolkit.report import Report
 from toolkit.revision import revision
+from toolkit.scenarios.scenario import Scenario
 from toolkit.seeding import GATE
 from toolkit.store import Product, Store, fingerprint
 
@@ -147,8 +149,9 @@ def made(cfg: DictConfig, parent: str | None = None) -> Product:
     init = init_of(cfg, store, ground.described)
     watch = _watching(cfg, store, ground)
     known = fingerprint(
-        ground.key, settings, int(cfg.seed), init.key, *([watch.workloads] if watch else [])
-    )
+        ground.key, settings, int(cfg.seed), init.key,
+        *([watch.workloads] if watch else []), *(cfg.watch_on or []),
+    )  # fmt: skip
     name = f"{algorithm.name}-{known}"
     with store.alone("policies", name):
         if store.exists("policies", name) and not cfg.force:
@@ -267,9 +270,17 @@ def _trained(
 def _watching(cfg: DictConfig, store: Store, ground: Ground) -> Watch | None:
     """Return who watches the training play, where that is asked for."""
     require(int(cfg.watch) >= 0, f"watch counts training workloads, got {cfg.watch}")
+    require(
+        cfg.watch_on is None or (int(cfg.watch) > 0 and ground.scenario is None),
+        "watch_on names where what learns from a dataset is watched, with watch=<workloads>",
+        hint="leave it out: what plays is watched where it plays",
+    )
     if int(cfg.watch) == 0:
         return None
-    scenario = ground.scenario or ground_of(cfg, store, offline=False).scenario
+    if cfg.watch_on is not None:
+        scenario: Scenario | None = scenario_of(str(cfg.watch_on[0]), list(cfg.watch_on[1:]))
+    else:
+        scenario = ground.scenario or ground_of(cfg, store, offline=False).scenario
     assert scenario is not None
     return Watch(
         scenario=scenario,

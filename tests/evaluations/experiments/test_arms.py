@@ -48,6 +48,22 @@ def test_a_training_is_watched_once(cfg, algo, network):
     assert followed(again).seconds == told.seconds
 
 
+def test_what_learns_from_a_dataset_is_watched_where_the_others_play(cfg):
+    other = ["genomics_open", "scenario.jobs=4"]
+    arms = {
+        "here": Arm(algo="cql", settings=SMALL["cql"], dataset=SAMPLE),
+        "there": Arm(algo="cql", settings=SMALL["cql"], dataset=SAMPLE, plays=other),
+        "ppo": Arm(algo="ppo", settings=SMALL["ppo"], plays=other, discount_seconds=3.0),
+    }
+    made = {n: p[0] for n, p in trained(arms, {n: [0] for n in arms}, 1, cfg).items()}
+    probes = {n: followed(p).probes for n, p in made.items()}
+    assert np.array_equal(probes["there"], probes["ppo"])
+    assert not np.array_equal(probes["here"], probes["there"])
+    weights = [found(made[n].id).network.state_dict() for n in ("here", "there")]
+    assert all((weights[0][k] == weights[1][k]).all() for k in weights[0])
+    assert made["there"].manifest["inputs"] == {"dataset": SAMPLE}
+
+
 def test_an_arm_goes_on_from_another_of_the_same_seed(cfg):
     arms = {
         "then": Arm(algo="ppo", settings=SMALL["ppo"], plays=["genomics_open"], init="first"),
