@@ -198,6 +198,14 @@ def test_words_that_would_not_be_heeded_are_refused(capsys):
         capsys, "+algo=dqn_online", "scenario=workflows_tiny", "init=x"
     )
     assert "seeds is a list" in refused(capsys, "+algo=cql", SAMPLE, "seeds=3")
+    elsewhere = "watch_on=[workflows_tiny]"
+    assert "watch_on names" in refused(capsys, "+algo=cql", SAMPLE, elsewhere)
+    assert "watch_on names" in refused(
+        capsys, "+algo=ppo", "scenario=workflows_tiny", "watch=1", elsewhere
+    )
+    assert "watch_on is a list" in refused(
+        capsys, "+algo=cql", SAMPLE, "watch=1", "watch_on=workflows_tiny"
+    )
 
 
 def test_a_policy_that_knows_other_features_is_refused(capsys):

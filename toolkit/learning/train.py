@@ -275,6 +275,10 @@ def _watching(cfg: DictConfig, store: Store, ground: Ground) -> Watch | None:
         "watch_on names where what learns from a dataset is watched, with watch=<workloads>",
         hint="leave it out: what plays is watched where it plays",
     )
+    require(
+        cfg.watch_on is None or (not isinstance(cfg.watch_on, str) and len(cfg.watch_on) > 0),
+        f"watch_on is a list, got {cfg.watch_on!r}; write e.g. watch_on=[genomics_open]",
+    )
     if int(cfg.watch) == 0:
         return None
     if cfg.watch_on is not None:
