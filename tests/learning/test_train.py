@@ -206,6 +206,9 @@ def test_words_that_would_not_be_heeded_are_refused(capsys):
     assert "watch_on is a list" in refused(
         capsys, "+algo=cql", SAMPLE, "watch=1", "watch_on=workflows_tiny"
     )
+    strange = refused(capsys, "+algo=cql", SAMPLE, "watch=1", "watch_on=[genomics_tiny]")
+    assert "unexpected" not in strange
+    assert "what is learnt" in strange
 
 
 def test_a_policy_that_knows_other_features_is_refused(capsys):

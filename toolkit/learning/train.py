@@ -282,7 +282,9 @@ def _watching(cfg: DictConfig, store: Store, ground: Ground) -> Watch | None:
     if int(cfg.watch) == 0:
         return None
     if cfg.watch_on is not None:
-        scenario: Scenario | None = scenario_of(str(cfg.watch_on[0]), list(cfg.watch_on[1:]))
+        elsewhere = scenario_of(str(cfg.watch_on[0]), list(cfg.watch_on[1:]))
+        learned.check_workload("what is learnt", ground.described, elsewhere.plan(0))
+        scenario: Scenario | None = elsewhere
     else:
         scenario = ground.scenario or ground_of(cfg, store, offline=False).scenario
     assert scenario is not None
